@@ -5,10 +5,10 @@ Torch-free to import, so that checks can name these types without loading torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class Subject:
         format: checkpoint format, e.g. "safetensors", "torch.export".
         device: where it runs.
         text: the way below the strings; None for other modalities.
+        settings: what was declared about the checkpoint (output, mean, std, precision, factory); part of a unit's key.
 
     Scores are such that `softmax(scores)` are the probabilities, whatever the checkpoint returned: logits stay, a
     single logit z becomes (0, z), probabilities become their logarithms.
@@ -120,6 +121,7 @@ class Subject:
     format: str
     device: torch.device
     text: TextAdapter | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     _scores: WeakKeyDictionary[Dataset, Tensor] = field(default_factory=WeakKeyDictionary, repr=False)
 
     def scores(self, data: Dataset) -> Tensor:
