@@ -260,6 +260,8 @@ class Gate(Frozen):
     at_least: float | None = None
     at_most: float | None = None
     severity: Severity = Severity.ERROR
+    #: whether a skipped or absent check makes it INSUFFICIENT; otherwise such a gate gives no verdict
+    required: bool = False
     #: why the policy asks for it, shown beside the verdict
     why: str = ""
 

@@ -1,0 +1,1 @@
+"""Policies shipped with the audit, one YAML file each."""
