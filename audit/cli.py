@@ -82,7 +82,9 @@ def commands() -> None:
 @click.option("--device", help="auto, cpu, cuda, mps ...  [default: the plan's, else auto]")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of every random draw.  [default: the plan's, else 0]")
 @click.option("--policy", help="A shipped policy or a YAML file.  [default: the plan's, else default]")
-@click.option("--trust-pickle", is_flag=True, help="Unpickle a checkpoint. It may run any code: only for files you trust.")
+@click.option(
+    "--trust-pickle", is_flag=True, help="Unpickle a checkpoint. It may run any code: only for files you trust."
+)
 def run(plan: Path | None, out: Path | None, trust_pickle: bool, **options: Any) -> int:
     """Audit a model: run PLAN, or name --model and --data."""
     from audit.judgement import exit_code
@@ -97,7 +99,9 @@ def run(plan: Path | None, out: Path | None, trust_pickle: bool, **options: Any)
         record = _audit(merged, plan.parent if plan else Path(), folder, progress, trust_pickle)
     except Interrupted as stop:
         done, left = len(stop.record.evidence), len(stop.record.missing)
-        _say(f"interrupted; {done} checks are kept in {folder} and {left} are missing. The same command goes on from there.")
+        _say(
+            f"interrupted; {done} checks are kept in {folder} and {left} are missing. The same command goes on from there."
+        )
         return 130
     finally:
         progress.stop()
@@ -114,11 +118,15 @@ def _merge(plan: Path | None, options: dict[str, Any]) -> Plan:
     sources = ("model", "data", "train", "label", "factory", "classes", "protected")
     given = {name: options.pop(name) for name in sources}
     only = options.pop("only")
-    changes = {name: value for name, value in options.items() if value is not None} | ({"only": list(only)} if only else {})
+    changes = {name: value for name, value in options.items() if value is not None} | (
+        {"only": list(only)} if only else {}
+    )
     if plan is not None:
         extra = [name for name, value in given.items() if value is not None]
         if extra:
-            raise PlanError(f"Expected a plan or --model and --data, found both a plan and --{extra[0]}; try the plan alone.")
+            raise PlanError(
+                f"Expected a plan or --model and --data, found both a plan and --{extra[0]}; try the plan alone."
+            )
         base = read_plan(plan)
     else:
         if given["model"] is None or given["data"] is None:
@@ -156,9 +164,8 @@ def _audit(plan: Plan, root: Path, folder: Path, progress: Any, trust_pickle: bo
 
 
 def _show(record: Record) -> None:
-    from rich.console import Console
-
     from reports.terminal import verdict_table
+    from rich.console import Console
 
     Console().print(verdict_table(record))
 
@@ -169,10 +176,11 @@ def _show(record: Record) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Write the judged record and its reports to this folder.")
 def judge(record: Path, policy: str, out: Path | None) -> int:
     """Judge a RECORD again, under another policy; nothing is measured."""
+    from reports.artefacts import write_all
+
     from audit.judgement import exit_code, read_policy
     from audit.judgement import judge as judge_record
     from audit.store import Store
-    from reports.artefacts import write_all
 
     found = _read(record)
     verdicts = judge_record(found, policy)
@@ -195,7 +203,9 @@ def report(record: Path, out: Path) -> int:
     try:
         render(found, out)
     except OSError as error:
-        raise OutputError(f"Expected a file that can be written at {out}, found {error.strerror}; try another -o.") from None
+        raise OutputError(
+            f"Expected a file that can be written at {out}, found {error.strerror}; try another -o."
+        ) from None
     click.echo(f"report: {out}")
     return 0
 
@@ -209,7 +219,9 @@ def _read(path: Path) -> Record:
     try:
         return read_record(path)
     except OSError as error:
-        raise DataError(f"Expected a record at {path}, found {error.strerror or error}; try `audit run` first.") from None
+        raise DataError(
+            f"Expected a record at {path}, found {error.strerror or error}; try `audit run` first."
+        ) from None
     except ValueError as error:
         first = str(error).splitlines()[0]
         raise DataError(f"Expected a record that `audit run` wrote at {path}, found: {first}") from None
@@ -248,7 +260,9 @@ def explain(check: str) -> int:
     if fields(cls):
         click.echo("Parameters (standard effort; others where they differ):")
         for field in fields(cls):
-            others = [f"{effort} {values[field.name]}" for effort, values in cls.efforts.items() if field.name in values]
+            others = [
+                f"{effort} {values[field.name]}" for effort, values in cls.efforts.items() if field.name in values
+            ]
             click.echo(f"  {field.name} = {field.default}" + (f"   ({', '.join(others)})" if others else ""))
     return 0
 
@@ -261,7 +275,9 @@ def explain(check: str) -> int:
 @click.option("--label", help="Label column.")
 @click.option("--factory", help="package.module:name that builds the network of a bare state_dict.")
 @click.option("--force", is_flag=True, help="Overwrite the plan.")
-def init(model: Path, data: Path, out: Path, train: Path | None, label: str | None, factory: str | None, force: bool) -> int:
+def init(
+    model: Path, data: Path, out: Path, train: Path | None, label: str | None, factory: str | None, force: bool
+) -> int:
     """Write a plan by looking at MODEL and DATA."""
     from audit.errors import OutputError
     from audit.proposal import propose
@@ -272,7 +288,9 @@ def init(model: Path, data: Path, out: Path, train: Path | None, label: str | No
     try:
         out.write_text(proposal.to_yaml(out.parent), encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"Expected a file that can be written at {out}, found {error.strerror}; try another -o.") from None
+        raise OutputError(
+            f"Expected a file that can be written at {out}, found {error.strerror}; try another -o."
+        ) from None
     click.echo(f"plan: {out}")
     for question in proposal.questions:
         click.echo(f"  check: {question}")

@@ -42,7 +42,11 @@ def read_policy(policy: str) -> Policy:
     Raises:
         PlanError: there is no such policy, or it does not fit the schema.
     """
-    shipped = {entry.name.removesuffix(".yaml"): entry for entry in files("audit.policies").iterdir() if entry.name.endswith(".yaml")}
+    shipped = {
+        entry.name.removesuffix(".yaml"): entry
+        for entry in files("audit.policies").iterdir()
+        if entry.name.endswith(".yaml")
+    }
     if policy in shipped:
         path = Path(str(shipped[policy]))
     elif policy.endswith((".yaml", ".yml")):
@@ -129,9 +133,7 @@ def compare(gate: Gate, estimate: Estimate) -> tuple[Outcome, str]:
     return Outcome.INSUFFICIENT, f"the bound lies inside the interval; n = {estimate.n} is too few to decide"
 
 
-def _verdict(
-    gate: Gate, entry: Entry, name: str, outcome: Outcome, observed: Estimate | None, why: str
-) -> Verdict:
+def _verdict(gate: Gate, entry: Entry, name: str, outcome: Outcome, observed: Estimate | None, why: str) -> Verdict:
     return Verdict(
         gate=gate,
         subject=f"{entry.unit.check}/{name}",

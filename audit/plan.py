@@ -46,7 +46,9 @@ class DataPlan(Strict):
     """The data and how to read them."""
 
     test: Path = Field(description="Held-out data: parquet, CSV, JSON lines, npz, an image folder or a saved data set.")
-    train: Path | None = Field(None, description="The data the model was trained on; enables gap, leakage and SHAP rows.")
+    train: Path | None = Field(
+        None, description="The data the model was trained on; enables gap, leakage and SHAP rows."
+    )
     label: str | None = Field(None, description="Name of the label column.")
     text: str | None = Field(None, description="Name of the text column of a text model.")
     protected: list[str] = Field([], description="Protected attributes: columns whose groups are compared.")
@@ -111,7 +113,9 @@ def read_yaml(path: Path, what: str) -> Any:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise PlanError(f"Expected a {what} at {path}, found {reason}; try `audit init MODEL DATA` for a plan.") from None
+        raise PlanError(
+            f"Expected a {what} at {path}, found {reason}; try `audit init MODEL DATA` for a plan."
+        ) from None
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -148,10 +152,14 @@ def validate(model: type[Document], document: Any, where: str) -> Document:
         at = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = _keys(model, first["loc"][:-1])
-            raise PlanError(f"Expected a known key in {where}, found {at!r}{nearest(str(first['loc'][-1]), known)}") from None
+            raise PlanError(
+                f"Expected a known key in {where}, found {at!r}{nearest(str(first['loc'][-1]), known)}"
+            ) from None
         found = "nothing" if first["type"] == "missing" else repr(first["input"])
         wanted = first["msg"][0].lower() + first["msg"][1:]
-        raise PlanError(f"Expected {at or 'a document'} in {where} to fit ({wanted}), found {found}; see `audit schema`.") from None
+        raise PlanError(
+            f"Expected {at or 'a document'} in {where} to fit ({wanted}), found {found}; see `audit schema`."
+        ) from None
 
 
 def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -186,9 +186,7 @@ def fingerprint(dataset: Dataset) -> str:
     digest.update(dataset.labels.numpy().tobytes())
     for name, values in sorted(dataset.groups.items()):
         digest.update(json.dumps([name, [repr(v) for v in values]]).encode())
-    digest.update(
-        repr((dataset.classes, dataset.features, dataset.bounds, dataset.favourable, dataset.label)).encode()
-    )
+    digest.update(repr((dataset.classes, dataset.features, dataset.bounds, dataset.favourable, dataset.label)).encode())
     return digest.hexdigest()
 
 

@@ -73,7 +73,12 @@ def quantile(values: ArrayLike, q: float, unit: str = "") -> Estimate:
     low = float(x[0]) if np.isnan(low) else float(low)
     high = float(x[-1]) if np.isnan(high) else float(high)
     return Estimate(
-        value=value, low=min(low, value), high=max(high, value), n=int(x.size), method="order statistics 95 %", unit=unit
+        value=value,
+        low=min(low, value),
+        high=max(high, value),
+        n=int(x.size),
+        method="order statistics 95 %",
+        unit=unit,
     )
 
 
@@ -118,7 +123,7 @@ def bootstrap(
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
-    """a - b of independent proportions or means, Newcombe's hybrid interval (Newcombe 1998, method 10)."""
+    """A - b of independent proportions or means, Newcombe's hybrid interval (Newcombe 1998, method 10)."""
     n = min(a.n, b.n)
     if a.value is None or b.value is None:
         return undefined(a.reason or b.reason or "undefined", n=n, unit=a.unit)
