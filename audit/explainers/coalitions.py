@@ -38,7 +38,8 @@ class Design:
 
 def least(players: int) -> int:
     """Fewest evaluations for which the regression and its intervals exist."""
-    return min(2**players - 2, 2 * players + 2)
+    every: int = 2**players - 2
+    return min(every, 2 * players + 2)
 
 
 def design(players: int, evaluations: int, rng: np.random.Generator) -> Design:
@@ -72,7 +73,8 @@ def design(players: int, evaluations: int, rng: np.random.Generator) -> Design:
 
 
 def _pairs(players: int, size: int) -> int:
-    return comb(players, size) // (2 if 2 * size == players else 1)
+    layer: int = comb(players, size)
+    return layer // 2 if 2 * size == players else layer
 
 
 def _allocate(mass: NDArray[np.float64], counts: list[int], pairs: int) -> list[int]:
@@ -84,7 +86,7 @@ def _allocate(mass: NDArray[np.float64], counts: list[int], pairs: int) -> list[
         total = sum(mass[i] for i in open_)
         shares = {i: min(counts[i] - takes[i], int(left * mass[i] / total)) for i in open_}
         if not any(shares.values()):  # fewer pairs than layers are left: one each, heaviest first
-            shares = {i: 1 for i in sorted(open_, key=lambda i: -mass[i])[:left]}
+            shares = dict.fromkeys(sorted(open_, key=lambda i: -mass[i])[:left], 1)
         for i, share in shares.items():
             takes[i] += share
         left -= sum(shares.values())

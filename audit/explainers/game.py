@@ -59,7 +59,7 @@ class Game:
         self._rows = batch_size or max(1, min(ROWS, fit))
 
     def values(self, keep: Tensor) -> Tensor:
-        """v of some coalitions, (n, m, outputs) float64.
+        """Scores of some coalitions, (n, m, outputs) float64.
 
         Args:
             keep: (m, players) bool, the players that stay, the same for all examples; or (n, m, players).

@@ -54,8 +54,8 @@ def kernel_shap(
     ends[1] = True
     base, full = game.values(ends).unbind(dim=1)
     if game.size == 1:
-        values = (full - base).unsqueeze(1)
-        return Attribution(values, values, values, base, 0)
+        whole = (full - base).unsqueeze(1)
+        return Attribution(whole, whole, whole, base, 0)
     plan = design(game.size, evaluations, np.random.default_rng(seed))
     first = torch.from_numpy(plan.keep)
     scores = game.values(torch.cat([first, ~first]))
