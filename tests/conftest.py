@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def files(tmp_path: Path) -> Files:
         "version": 1,
         "features": [{"name": c, "kind": "numeric", "mean": 0.0, "std": 1.0} for c in ("income", "debt", "noise")],
     }
-    (tmp_path / "encoder.json").write_text(yaml.safe_dump(encoder, default_flow_style=True))
+    (tmp_path / "encoder.json").write_text(json.dumps(encoder))
     plan = {
         "name": "toy",
         "model": {

@@ -31,8 +31,7 @@ def test_paths_are_relative_to_the_plan(files, monkeypatch):
 
 def test_every_key_is_described():
     def keys(schema):
-        for name, value in schema.get("properties", {}).items():
-            yield name, value
+        yield from schema.get("properties", {}).items()
         for part in schema.get("$defs", {}).values():
             yield from keys(part)
 

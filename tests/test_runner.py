@@ -42,7 +42,7 @@ def test_the_same_command_measures_nothing_again(files, run, monkeypatch):
     assert read_record(files.folder / "run" / "record.json").evidence == first.evidence
 
 
-@pytest.mark.parametrize("change", ["seed", "data", "model", "params"])
+@pytest.mark.parametrize("change", ["seed", "data", "model", "encoder", "params"])
 def test_whatever_the_evidence_depends_on_gives_another_key(files, run, change):
     run(only=("fit.accuracy",))
     (before,) = read_record(files.folder / "run" / "record.json").evidence
@@ -51,9 +51,10 @@ def test_whatever_the_evidence_depends_on_gives_another_key(files, run, change):
     elif change == "data":
         files.rows().head(150).to_csv(files.test, index=False)
     elif change == "model":
-        (files.folder / "encoder.json").write_text(
-            (files.folder / "encoder.json").read_text().replace("std: 1.0", "std: 2.0")
-        )
+        save_file({"weight": torch.ones(2, 3), "bias": torch.zeros(2)}, files.model)
+    elif change == "encoder":
+        encoder = files.folder / "encoder.json"
+        encoder.write_text(encoder.read_text().replace('"std": 1.0', '"std": 2.0'))
     else:
         files.change(checks={"fit.accuracy": {"resamples": 10}})
     run(only=("fit.accuracy",))
