@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from audit.explainers.attribution import Attribution, CompletenessError
+from audit.explainers.game import MEMORY
 from audit.explainers.gradients import Model, Score, each_output, examine, points_per_pass, score_and_gradient
+
+#: quadrature points of one piece of the path
+NODES = 4
+#: pieces of the path are not cut below this share of it: a jump stays a jump
+NARROW = 2.0**-20
 
 
 def integrated_gradients(
@@ -24,8 +31,9 @@ def integrated_gradients(
 ) -> Attribution:
     """Integrated gradients along the straight line from the baseline (Sundararajan, Taly and Yan 2017, eq. 1).
 
-    The integral is a Gauss-Legendre sum. Examples whose values miss f(x) − f(baseline) by more than `tolerance` of it
-    are integrated again over twice the steps.
+    The path is cut into pieces with a Gauss-Legendre sum each. Completeness must hold on every piece, so while the
+    values miss f(x) − f(baseline) by more than `tolerance` of it, the pieces that miss their own change are halved: the
+    points go where the model bends.
 
     Args:
         model: differentiable map from a float batch (m, ...) to (m, outputs) scores; explain logits or log-odds, for
@@ -87,50 +95,95 @@ class Path:
 
 
 def integrate(score: Score, inputs: Tensor, baselines: Tensor, steps: int, max_steps: int, tolerance: float) -> Path:
-    """Integrated gradients with as many steps as each example needs, at most `max_steps`; errors are reported."""
-    n = len(inputs)
-    rows = torch.arange(n, device=inputs.device)
+    """Integrated gradients with as many points as each example needs, at most `max_steps`; errors are reported."""
+    rows = torch.arange(len(inputs), device=inputs.device)
     baselines = baselines.expand_as(inputs)
-    with torch.no_grad():
-        ends = [_in_passes(score, points, rows) for points in (baselines, inputs)]
-    base, full = (end.to("cpu", torch.float64) for end in ends)
-    # what rounding alone may do to the difference of two scores
-    slack = 16 * torch.finfo(inputs.dtype).eps * (base.abs() + full.abs() + 1e-3)
-    change = full - base
-    values = torch.zeros(inputs.shape, dtype=torch.float64)
-    error = torch.full((n,), torch.inf, dtype=torch.float64)
-    todo = rows
-    while True:
-        found = _along(score, inputs, baselines, todo, steps)
-        at = todo.cpu()
-        gap = (found.flatten(1).sum(1) - change[at]).abs()
-        now = (gap - slack[at]).clamp(min=0) / change[at].abs().clamp(min=torch.finfo(torch.float64).tiny)
-        better = now <= error[at]
-        values[at[better]], error[at[better]] = found[better], now[better]
-        todo = rows[(error > tolerance).to(rows.device)]
-        if len(todo) == 0 or steps >= max_steps:
-            return Path(values, base, full, error, steps)
-        steps = min(2 * steps, max_steps)
+    pieces = ceil(steps / NODES)
+    # the values of all pieces of a block are held at once
+    block = max(1, MEMORY // (8 * inputs[0].numel() * 2 * pieces))
+    paths = [
+        _Line(score, inputs, baselines, rows[i : i + block]).integrate(pieces, max_steps, tolerance)
+        for i in range(0, len(rows), block)
+    ]
+    return Path(
+        torch.cat([p.values for p in paths]),
+        torch.cat([p.base for p in paths]),
+        torch.cat([p.full for p in paths]),
+        torch.cat([p.error for p in paths]),
+        max(p.steps for p in paths),
+    )
 
 
-def _in_passes(score: Score, points: Tensor, rows: Tensor) -> Tensor:
-    size = points_per_pass(points)
-    return torch.cat([score(points[i : i + size], rows[i : i + size]) for i in range(0, len(points), size)])
+@dataclass(frozen=True)
+class _Line:
+    """The straight lines from the baselines to the inputs, for some rows."""
 
+    score: Score
+    inputs: Tensor
+    baselines: Tensor
+    rows: Tensor
 
-def _along(score: Score, inputs: Tensor, baselines: Tensor, rows: Tensor, steps: int) -> Tensor:
-    """The quadrature for some rows, (len(rows), ...) float64 on the CPU."""
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
-    place = torch.as_tensor((nodes + 1) / 2, dtype=inputs.dtype, device=inputs.device)
-    weight = torch.as_tensor(weights / 2, dtype=torch.float64)
-    total = torch.zeros((len(rows), *inputs.shape[1:]), dtype=torch.float64)
-    size = points_per_pass(inputs)
-    for start in range(0, len(rows) * steps, size):
-        at = torch.arange(start, min(start + size, len(rows) * steps), device=inputs.device)
-        which, step = at // steps, at % steps
-        row = rows[which]
-        share = place[step].reshape(-1, *[1] * (inputs.ndim - 1))
-        _, gradient = score_and_gradient(score, torch.lerp(baselines[row], inputs[row], share), row)
-        scale = weight[step.cpu()].reshape(-1, *[1] * (inputs.ndim - 1))
-        total.index_add_(0, which.cpu(), gradient.to("cpu", torch.float64) * scale)
-    return total * (inputs - baselines)[rows].to("cpu", torch.float64)
+    def integrate(self, pieces: int, max_steps: int, tolerance: float) -> Path:
+        n = len(self.rows)
+        cuts = torch.linspace(0, 1, pieces + 1, dtype=torch.float64)
+        which = torch.arange(n).repeat_interleave(pieces)
+        left, right = cuts[:-1].repeat(n), cuts[1:].repeat(n)
+        heights = self.heights(torch.arange(n).repeat_interleave(pieces + 1), cuts.repeat(n)).reshape(n, -1)
+        low, high = heights[:, :-1].flatten(), heights[:, 1:].flatten()
+        base, full = heights[:, 0], heights[:, -1]
+        change = full - base
+        # what rounding alone may do to the difference of two scores
+        slack = 16 * torch.finfo(self.inputs.dtype).eps * (base.abs() + full.abs() + 1e-3)
+        allowed = tolerance * change.abs() + slack
+        values = torch.zeros(n, *self.inputs.shape[1:], dtype=torch.float64)
+        missed, lost, spent = torch.zeros(n).double(), torch.zeros(n).double(), torch.zeros(n, dtype=torch.long)
+        while len(which):
+            parts = self.quadrature(which, left, right)
+            gap = parts.flatten(1).sum(1) - (high - low)
+            count = torch.bincount(which, minlength=n)
+            spent += NODES * count
+            open_ = (missed.index_add(0, which, gap)).abs() > allowed
+            split = open_[which] & (gap.abs() > ((allowed - lost) / (4 * count))[which]) & (right - left > NARROW)
+            split &= (spent + 2 * NODES * torch.bincount(which[split], minlength=n) <= max_steps)[which]
+            values.index_add_(0, which[~split], parts[~split])
+            missed.index_add_(0, which[~split], gap[~split])
+            lost.index_add_(0, which[~split], gap[~split].abs())
+            which, left, right, low, high = (t[split] for t in (which, left, right, low, high))
+            middle = (left + right) / 2
+            height = self.heights(which, middle)
+            left, right = torch.cat([left, middle]), torch.cat([middle, right])
+            low, high, which = torch.cat([low, height]), torch.cat([height, high]), which.repeat(2)
+        gap = (values.flatten(1).sum(1) - change).abs()
+        error = (gap - slack).clamp(min=0) / change.abs().clamp(min=torch.finfo(torch.float64).tiny)
+        return Path(values, base, full, error, int(spent.max()))
+
+    def points(self, which: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        rows = self.rows[which.to(self.rows.device)]
+        along = share.to(self.inputs).reshape(-1, *[1] * (self.inputs.ndim - 1))
+        return torch.lerp(self.baselines[rows], self.inputs[rows], along), rows
+
+    def heights(self, which: Tensor, share: Tensor) -> Tensor:
+        """Scores at these shares of the way, (k,) float64 on the CPU."""
+        size = points_per_pass(self.inputs)
+        found = torch.zeros(len(which), dtype=torch.float64)
+        with torch.no_grad():
+            for i in range(0, len(which), size):
+                part = slice(i, i + size)
+                found[part] = self.score(*self.points(which[part], share[part])).to("cpu", torch.float64)
+        return found
+
+    def quadrature(self, which: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """Gauss-Legendre sums of gradient × displacement over each piece, (k, ...) float64 on the CPU."""
+        nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(NODES))
+        share = left[:, None] + (right - left)[:, None] * (nodes + 1) / 2
+        scale = (right - left)[:, None] * weights / 2
+        total = torch.zeros(len(which), *self.inputs.shape[1:], dtype=torch.float64)
+        size = points_per_pass(self.inputs)
+        for i in range(0, share.numel(), size):
+            at = torch.arange(i, min(i + size, share.numel()))
+            piece = at // NODES
+            points, rows = self.points(which[piece], share.flatten()[at])
+            gradient = score_and_gradient(self.score, points, rows)[1].to("cpu", torch.float64)
+            total.index_add_(0, piece, gradient * scale.flatten()[at].reshape(-1, *[1] * (gradient.ndim - 1)))
+        rows = self.rows[which.to(self.rows.device)]
+        return total * (self.inputs[rows] - self.baselines[rows]).to("cpu", torch.float64)
