@@ -1,0 +1,102 @@
+"""Blur (Hendrycks and Dietterich 2019, section 4; parameters from CIFAR-10-C and ImageNet-C)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from attacks.corruptions.draws import Draws
+from attacks.corruptions.scale import length, side, strength
+
+
+def gaussian_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:
+    """A Gaussian lens."""
+    return smooth(x, length(side(*x.shape[2:]), severity, (0.4, 0.6, 0.7, 0.8, 1.0), (1, 2, 3, 4, 6)))
+
+
+def defocus_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:
+    """A lens out of focus: the mean over a disc with a soft rim."""
+    radius = length(side(*x.shape[2:]), severity, (0.6, 0.8, 1.0, 1.3, 1.6), (3, 4, 6, 8, 10))
+    reach = max(1, math.ceil(radius))
+    at = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
+    distance = (at[:, None].square() + at[None, :].square()).sqrt()
+    disc = (radius + 0.5 - distance).clamp(0, 1)  # the share of the pixel that lies inside, nearly
+    return _convolve(x, disc / disc.sum())
+
+
+def glass_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:
+    """Frosted glass: every pixel shows one of its neighbours, between two slight blurs.
+
+    The published form swaps pixels one by one; here all are displaced at once, which is the same to the eye.
+    """
+    pixels = side(*x.shape[2:])
+    sigma = length(pixels, severity, (0.20, 0.25, 0.30, 0.35, 0.40), (0.7, 0.9, 1.0, 1.1, 1.5))
+    reach = length(pixels, severity, (0.3, 0.5, 0.8, 1.1, 1.5), (1.5, 2.0, 3.0, 4.0, 5.5))
+    height, width = x.shape[2:]
+    offsets = draws.uniform(2, height, width, low=-reach, high=reach)
+    # rounded at random, so that a reach below one pixel moves a few pixels rather than none
+    offsets = (offsets + draws.uniform(2, height, width)).floor().to(torch.int64)
+    down = (torch.arange(height, device=x.device)[:, None] + offsets[:, 0]).clamp_(0, height - 1)
+    right = (torch.arange(width, device=x.device)[None, :] + offsets[:, 1]).clamp_(0, width - 1)
+    index = (down * width + right).flatten(1)[:, None].expand(-1, x.shape[1], -1)
+    return smooth(smooth(x, sigma).flatten(2).gather(2, index).reshape(x.shape), sigma)
+
+
+def motion_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:
+    """A camera moving in a direction of its own for each image, within 45 degrees of the horizontal."""
+    sigma = length(side(*x.shape[2:]), severity, (1.0, 1.5, 2.0, 2.5, 3.0), (3, 5, 8, 12, 15))
+    return drag(x, sigma, draws.uniform(1, low=-math.pi / 4, high=math.pi / 4)[:, 0])
+
+
+def zoom_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:
+    """A camera moving towards the object: the mean over growing magnifications."""
+    pixels = side(*x.shape[2:])
+    top = strength(pixels, severity, (1.06, 1.11, 1.16, 1.21, 1.26), (1.11, 1.16, 1.21, 1.26, 1.31))
+    # a step of half a pixel at the rim is seamless
+    steps = min(16, max(2, math.ceil((top - 1) * pixels)))
+    total = x.clone()
+    for i in range(1, steps + 1):
+        total += _zoom(x, 1 + (top - 1) * i / steps)
+    return total / (steps + 1)
+
+
+def smooth(x: Tensor, sigma: float) -> Tensor:
+    """Convolve (n, C, H, W) with a Gaussian of `sigma` pixels; the border pixels go on outside."""
+    reach = max(1, math.ceil(4 * sigma))
+    at = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
+    bell = torch.exp(-at.square() / (2 * sigma**2))
+    bell = bell / bell.sum()
+    return _convolve(_convolve(x, bell[:, None]), bell[None, :])
+
+
+def drag(x: Tensor, sigma: float, angle: Tensor) -> Tensor:
+    """Motion blur: the mean over shifts along `angle` (n,) in radians, with one-sided Gaussian weights of `sigma` px."""
+    n, channels, height, width = x.shape
+    taps = math.ceil(2.7 * sigma) + 1
+    weights = [math.exp(-(i**2) / (2 * sigma**2)) for i in range(taps)]
+    flat, total = x.flatten(2), torch.zeros_like(x)
+    for i, weight in enumerate(weights):
+        down = (i * torch.sin(angle)).round().to(torch.int64)[:, None]
+        right = (i * torch.cos(angle)).round().to(torch.int64)[:, None]
+        rows = (torch.arange(height, device=x.device) + down).clamp_(0, height - 1)
+        columns = (torch.arange(width, device=x.device) + right).clamp_(0, width - 1)
+        index = (rows[:, :, None] * width + columns[:, None, :]).reshape(n, 1, -1).expand(-1, channels, -1)
+        total += flat.gather(2, index).reshape(x.shape) * (weight / sum(weights))
+    return total
+
+
+def _zoom(x: Tensor, factor: float) -> Tensor:
+    """Magnify about the centre and crop."""
+    theta = torch.tensor([[1 / factor, 0, 0], [0, 1 / factor, 0]], dtype=x.dtype, device=x.device)
+    grid = F.affine_grid(theta.expand(len(x), 2, 3), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _convolve(x: Tensor, kernel: Tensor) -> Tensor:
+    """Convolve every channel with one odd-sided kernel (kh, kw)."""
+    down, right = kernel.shape[0] // 2, kernel.shape[1] // 2
+    padded = F.pad(x.flatten(0, 1)[:, None], (right, right, down, down), mode="replicate")
+    return F.conv2d(padded, kernel[None, None]).reshape(x.shape)

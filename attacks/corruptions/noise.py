@@ -1,0 +1,56 @@
+"""Noise (Hendrycks and Dietterich 2019, section 4; parameters from CIFAR-10-C and ImageNet-C)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from attacks.corruptions.draws import Draws
+from attacks.corruptions.scale import side, strength
+
+
+def gaussian_noise(x: Tensor, severity: int, draws: Draws) -> Tensor:
+    """Electronic noise: a normal deviate on every element."""
+    sigma = strength(side(*x.shape[2:]), severity, (0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38))
+    return x + sigma * draws.normal(*x.shape[1:])
+
+
+def speckle_noise(x: Tensor, severity: int, draws: Draws) -> Tensor:
+    """Noise in proportion to the brightness."""
+    sigma = strength(side(*x.shape[2:]), severity, (0.06, 0.10, 0.12, 0.16, 0.20), (0.15, 0.20, 0.35, 0.45, 0.60))
+    return x + sigma * x * draws.normal(*x.shape[1:])
+
+
+def impulse_noise(x: Tensor, severity: int, draws: Draws) -> Tensor:
+    """Salt and pepper: a share of the elements becomes 0 or 1."""
+    share = strength(side(*x.shape[2:]), severity, (0.01, 0.02, 0.03, 0.05, 0.07), (0.03, 0.06, 0.09, 0.17, 0.27))
+    hit = draws.uniform(*x.shape[1:]) < share
+    salt = draws.uniform(*x.shape[1:]) < 0.5
+    return torch.where(hit, salt.to(x.dtype), x)
+
+
+def shot_noise(x: Tensor, severity: int, draws: Draws) -> Tensor:
+    """Photon noise: every element a Poisson count of mean `photons * x`, over `photons`."""
+    photons = strength(side(*x.shape[2:]), severity, (500, 250, 100, 75, 50), (60, 25, 12, 5, 3))
+    return poisson(x * photons, draws) / photons
+
+
+def poisson(rate: Tensor, draws: Draws) -> Tensor:
+    """Poisson counts of these rates (n, ...), one an element.
+
+    Small rates invert the distribution function; from 12 on, the Cornish-Fisher quantile (Fisher and Cornish 1960) is
+    right to well under one count.
+    """
+    z = draws.normal(*rate.shape[1:]).to(rate.dtype)
+    root = rate.clamp(min=1e-6).sqrt()
+    counts = torch.floor(rate + root * z + (z.square() - 1) / 6 + (z - z**3) / (72 * root) + 0.5).clamp_(min=0)
+    small = rate < 12
+    lam, u = rate[small].double(), torch.special.ndtr(z[small].double())
+    term = torch.exp(-lam)
+    below, found = term.clone(), torch.zeros_like(lam)
+    for k in range(1, 48):  # P(count > 47) < 1e-14 at rate 12
+        found += u > below
+        term = term * lam / k
+        below += term
+    counts[small] = found.to(rate.dtype)
+    return counts
