@@ -345,7 +345,11 @@ class Record(Frozen):
         """Canonical JSON: sorted keys, two-space indent, UTF-8, a newline at the end."""
         return (
             json.dumps(
-                self.model_dump(mode="json", by_alias=True), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False
+                self.model_dump(mode="json", by_alias=True),
+                sort_keys=True,
+                indent=2,
+                ensure_ascii=False,
+                allow_nan=False,
             )
             + "\n"
         )

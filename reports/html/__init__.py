@@ -1,0 +1,1 @@
+"""Record -> one self-contained HTML page."""

@@ -1,0 +1,127 @@
+"""Figures for the page: charts as SVG, pictures as data URIs, tokens as shaded words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from reports import words
+from reports.figures import to_svg
+from reports.html.views import CellView, Number, TableView
+from reports.pictures import shade, to_data_uri
+from reports.record import Bars, Curves, Figure, Images, TokenLine, Tokens
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A panel of `Images`; `uri` is None where the picture cannot be read."""
+
+    uri: str | None
+    caption: str
+
+
+@dataclass(frozen=True)
+class Word:
+    """A token; `space` says whether a space stands before it."""
+
+    text: str
+    background: str
+    weight: str
+    space: bool
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, drawn."""
+
+    title: str
+    note: str
+    svg: Markup | None = None
+    #: the same numbers as a table
+    numbers: TableView | None = None
+    pictures: tuple[Picture, ...] = ()
+    per_row: int = 1
+    #: explains the two colours
+    key: bool = False
+    lines: tuple[tuple[str, tuple[Word, ...]], ...] = ()
+
+    @property
+    def wide(self) -> bool:
+        """Whether it takes the whole width of the page."""
+        return bool(self.lines) or len(self.pictures) > 3
+
+
+def draw(figure: Figure, prefix: str, evidence: str) -> Drawing:
+    """Draw a figure.
+
+    Args:
+        figure: what to draw.
+        prefix: begins the ids in its SVG.
+        evidence: key of the evidence it comes from.
+    """
+    match figure:
+        case Bars() | Curves():
+            svg = Markup(to_svg(figure, prefix))  # noqa: S704 every name went into it as data and came out escaped
+            return Drawing(figure.title, figure.note, svg=svg, numbers=_numbers(figure, evidence))
+        case Images():
+            pictures = tuple(Picture(to_data_uri(panel), panel.caption) for panel in figure.panels)
+            key = any(panel.heat for panel in figure.panels)
+            return Drawing(
+                figure.title, figure.note, pictures=pictures, per_row=max(1, min(figure.per_row, 10)), key=key
+            )
+        case Tokens():
+            lines = tuple((line.caption, _words(line)) for line in figure.lines)
+            return Drawing(figure.title, figure.note, key=True, lines=lines)
+
+
+def _words(line: TokenLine) -> tuple[Word, ...]:
+    """WordPiece continuations (`##`) join the word before; the word-start marks of BPE and SentencePiece are dropped."""
+    largest = max((abs(weight) for weight in line.weights), default=0.0)
+    found = []
+    for token, weight in zip(line.tokens, line.weights, strict=True):
+        joined = token.startswith("##") and len(token) > 2
+        text = token[2:] if joined else token.lstrip("Ġ▁") or token
+        found.append(Word(text, shade(weight, largest), words.number(weight), space=not joined))
+    return tuple(found)
+
+
+def _numbers(figure: Bars | Curves, evidence: str) -> TableView:
+    """The numbers behind a chart, for those who cannot see it and those who trace it."""
+    if isinstance(figure, Bars):
+        columns: tuple[str, ...] = ("label", "series", figure.x_title or "value", "low", "high")
+        cells = [
+            (
+                _text(bar.label),
+                _text(bar.series),
+                *(_number(x, evidence, figure.percent) for x in (bar.value, bar.low, bar.high)),
+            )
+            for bar in figure.bars
+        ]
+        numeric: tuple[bool, ...] = (False, False, True, True, True)
+    else:
+        columns = ("series", figure.x_title or "x", figure.y_title or "y", "low", "high")
+        cells = [
+            (
+                _text(point.series),
+                _number(point.x, evidence, figure.x_percent),
+                *(_number(y, evidence, figure.y_percent) for y in (point.y, point.low, point.high)),
+            )
+            for point in figure.points
+        ]
+        numeric = (False, True, True, True, True)
+    kept = [i for i in range(5) if any(row[i].number or row[i].text for row in cells)]
+    rows = tuple(tuple(row[i] for i in kept) for row in cells)
+    return TableView(
+        figure.title, tuple(columns[i] for i in kept), tuple(numeric[i] for i in kept), rows, "", folded=False
+    )
+
+
+def _text(text: str) -> CellView:
+    return CellView(None, text, numeric=False)
+
+
+def _number(x: float | None, evidence: str, percent: bool) -> CellView:
+    if x is None:
+        return _text("")
+    return CellView(Number(words.Shown(words.number(x, percent)), repr(x), evidence, "", ""), "", numeric=True)
