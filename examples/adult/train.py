@@ -30,8 +30,9 @@ def fit_encoder(table: pd.DataFrame) -> dict[str, Any]:
     for name in NUMERIC:
         column = table[name].to_numpy(np.float64)
         features.append({"name": name, "kind": "numeric", "mean": float(column.mean()), "std": float(column.std())})
-    for name in CATEGORICAL:
-        features.append({"name": name, "kind": "categorical", "categories": sorted(table[name].unique())})
+    features += [
+        {"name": name, "kind": "categorical", "categories": sorted(table[name].unique())} for name in CATEGORICAL
+    ]
     return {"version": 1, "features": features}
 
 
@@ -102,7 +103,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "encoder.json").write_text(json.dumps(encoder, indent=1) + "\n", encoding="utf-8")
     save_file(model.state_dict(), args.out / "model.safetensors")
-    print(f"train accuracy {accuracy(model, inputs, labels):.4f}")
+    print(f"train accuracy {accuracy(model, inputs[: args.limit], labels[: args.limit]):.4f}")
     print(f"test accuracy  {accuracy(model, test_inputs, test_labels):.4f}")
 
 
