@@ -96,7 +96,8 @@ def run(plan: Path | None, out: Path | None, trust_pickle: bool, **options: Any)
     _prepare(folder)
     progress = progress_for(merged.name)
     try:
-        record = _audit(merged, plan.parent if plan else Path(), folder, progress, trust_pickle)
+        root = plan.parent if plan else merged.model.path.parent
+        record = _audit(merged, root, folder, progress, trust_pickle)
     except Interrupted as stop:
         done, left = len(stop.record.evidence), len(stop.record.missing)
         _say(

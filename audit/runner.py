@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import traceback
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -168,7 +169,10 @@ def measure(check: Check, unit: Unit, subject: Subject, dataset: Dataset) -> Evi
         return Skipped(reason=reason)
     spawn = int.from_bytes(hashlib.sha256(unit.check.encode()).digest()[:8])
     try:
-        return check.run(subject, dataset, np.random.default_rng([unit.seed, spawn]))
+        # what libraries warn of is for their callers, the checks, not for whoever watches the audit
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return check.run(subject, dataset, np.random.default_rng([unit.seed, spawn]))
     except Exception as error:  # whatever a check raises is its own failure, never the audit's
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"

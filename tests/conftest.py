@@ -64,13 +64,13 @@ def files(tmp_path: Path) -> Files:
     for split, n in (("train", 300), ("test", 200)):
         x = rng.normal(size=(n, 3)).round(4)
         y = (2 * x[:, 0] + x[:, 1] + rng.normal(0, 0.5, n) > 0).astype(int)
-        frame = pd.DataFrame(x, columns=["income", "debt", "noise"])
+        frame = pd.DataFrame(x, columns=["earnings", "debt", "noise"])
         frame["sex"] = np.where(rng.random(n) < 0.5, 1, 0)
         frame["granted"] = np.where(y, "yes", "no")
         frame.to_csv(tmp_path / f"{split}.csv", index=False)
     encoder = {
         "version": 1,
-        "features": [{"name": c, "kind": "numeric", "mean": 0.0, "std": 1.0} for c in ("income", "debt", "noise")],
+        "features": [{"name": c, "kind": "numeric", "mean": 0.0, "std": 1.0} for c in ("earnings", "debt", "noise")],
     }
     (tmp_path / "encoder.json").write_text(json.dumps(encoder))
     plan = {
