@@ -1,0 +1,196 @@
+"""What the cost checks share: typical inputs in batches of any size, timing, peak memory, the best batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from audit import statistics
+from audit.subject import Encoded, Subject
+from reports.record import Estimate
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from audit.datasets import Dataset
+
+Forward = Callable[[], object]
+
+#: texts looked at to find the median length
+LENGTH_SAMPLE = 256
+#: a doubled batch must raise throughput by this share to count as faster
+GAIN = 0.05
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Forward passes over typical inputs.
+
+    Attributes:
+        forward: batch size -> a function that runs the model once on a batch already on the device.
+        typical: what one input is, in words.
+        device: where the model runs.
+    """
+
+    forward: Callable[[int], Forward]
+    typical: str
+    device: torch.device
+
+
+def workload(subject: Subject, data: Dataset) -> Workload:
+    """Prepare forward passes: rows of the data in order, or, for text, one text of the median length, repeated."""
+    import torch
+
+    if subject.text is not None:
+        return _text_workload(subject, data)
+    inputs = data.inputs
+    assert isinstance(inputs, torch.Tensor)
+
+    def forward(size: int) -> Forward:
+        batch = inputs[torch.arange(size) % len(inputs)].to(subject.device)
+
+        def once() -> object:
+            with torch.no_grad():
+                return subject.model(batch)
+
+        return once
+
+    shape = " x ".join(str(side) for side in inputs.shape[1:])
+    return Workload(forward, f"one input of {shape} values", subject.device)
+
+
+def _text_workload(subject: Subject, data: Dataset) -> Workload:
+    text, inputs = subject.text, data.inputs
+    assert text is not None and isinstance(inputs, list)
+    encoded = text.encode(inputs[:LENGTH_SAMPLE])
+    lengths = encoded.mask.sum(1)
+    row = int(lengths.argsort()[len(lengths) // 2])
+    length = int(lengths[row])
+    kept = encoded.mask[row].bool()  # padding may stand on either side
+    ids, mask = encoded.ids[row : row + 1, kept], encoded.mask[row : row + 1, kept]
+
+    def forward(size: int) -> Forward:
+        batch = Encoded(ids.repeat(size, 1), mask.repeat(size, 1))
+        return lambda: text.from_ids(batch)
+
+    return Workload(forward, f"one text of the median length, {length} tokens, already tokenised", subject.device)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what was asked of it."""
+    import torch
+
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def seconds(forward: Forward, device: torch.device, budget: float, most: int, least: int = 5) -> NDArray[np.float64]:
+    """Wall-clock seconds of repeated calls, after a warm-up of three.
+
+    Args:
+        forward: what to time.
+        device: where it runs; waited for before each reading of the clock.
+        budget: seconds to spend, exceeded only to reach `least` calls.
+        most: most calls to time.
+        least: fewest calls to time.
+    """
+    for _ in range(3):
+        forward()
+    synchronise(device)
+    taken: list[float] = []
+    end = time.perf_counter() + budget
+    while len(taken) < most and (len(taken) < least or time.perf_counter() < end):
+        start = time.perf_counter()
+        forward()
+        synchronise(device)
+        taken.append(time.perf_counter() - start)
+    return np.array(taken)
+
+
+def throughput(taken: NDArray[np.float64], batch: int) -> Estimate:
+    """Predictions a second from the median time of a batch; its interval is that of the median, turned over."""
+    median = statistics.quantile(taken, 0.5)
+    assert median.value and median.low and median.high
+    return Estimate(
+        value=batch / median.value,
+        low=batch / median.high,
+        high=batch / median.low,
+        n=median.n,
+        method=f"batch of {batch} over the median time, {median.method}",
+        unit="predictions/s",
+    )
+
+
+def sweep(work: Workload, budget: float, largest: int) -> dict[int, Estimate]:
+    """Throughput at batch sizes 1, 2, 4, ... until two doublings in a row bring less than `GAIN`.
+
+    Ends earlier at `largest`, at half of the free memory, or when the time is spent.
+    """
+    import psutil
+    import torch
+
+    found: dict[int, Estimate] = {}
+    best, stalled, size = 0.0, 0, 1
+    end = time.perf_counter() + budget
+    bytes_each = max(peak_bytes(work.forward(1), work.device), 1)
+    fits = psutil.virtual_memory().available // 2 // bytes_each if work.device.type == "cpu" else largest
+    while size <= min(largest, max(fits, 1)) and stalled < 2 and (size == 1 or time.perf_counter() < end):
+        try:
+            taken = seconds(work.forward(size), work.device, budget / 12, most=200)
+        except torch.OutOfMemoryError:
+            break
+        found[size] = throughput(taken, size)
+        rate = found[size].value or 0.0
+        stalled = 0 if rate > best * (1 + GAIN) else stalled + 1
+        best = max(best, rate)
+        size *= 2
+    return found
+
+
+def best_batch(rates: dict[int, Estimate]) -> int:
+    """The smallest batch within `GAIN` of the highest throughput."""
+    top = max(rate.value or 0.0 for rate in rates.values())
+    return min(size for size, rate in rates.items() if (rate.value or 0.0) * (1 + GAIN) >= top)
+
+
+def peak_bytes(forward: Forward, device: torch.device) -> int:
+    """Most bytes held at once by what one call allocates, on top of what was held before.
+
+    On CUDA the allocator's own peak; elsewhere every allocation and release torch's profiler sees on the CPU, which
+    includes the scratch space of single operations.
+    """
+    import torch
+
+    forward()  # first calls allocate what later ones reuse
+    if device.type == "cuda":
+        synchronise(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        forward()
+        synchronise(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    # torch.profiler would do too, but writes to the terminal
+    with torch.autograd.profiler.profile(profile_memory=True) as profile:
+        result = forward()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in profile.kineto_results.events() if e.name() == "[memory]")
+    del result  # held to here, so that it counts as in use
+    return int(np.cumsum([0, *(size for _, size in changes)]).max())
+
+
+def memory_method(device: torch.device) -> str:
+    """How `peak_bytes` measures on this device."""
+    return "peak of the CUDA allocator" if device.type == "cuda" else "peak of allocations seen by torch's profiler"
+
+
+def circumstances(work: Workload) -> str:
+    """Where and on what was measured, for a note."""
+    import torch
+
+    threads = f" with {torch.get_num_threads()} threads" if work.device.type == "cpu" else ""
+    name = torch.cuda.get_device_name(work.device) if work.device.type == "cuda" else work.device.type.upper()
+    return f"Measured on {name}{threads}, on {work.typical}."
