@@ -77,13 +77,15 @@ def show(estimate: Estimate, name: str = "") -> Shown:
     value, low, high = (factor * x for x in (estimate.value, estimate.low, estimate.high))
     form = _Form.fitting(value, low, high).write
     after = f" {unit(estimate.unit, name)}" if unit(estimate.unit, name) else ""
-    exact = low == high and estimate.method.startswith("exact")
-    count = f"{estimate.n:,}" if estimate.n > 1 or not exact else ""
-    if exact:
-        return Shown(form(value) + after, level="exact", n=count)
-    level = re.search(r"\d+(?:\.\d+)? %", estimate.method)
-    name_of_interval = f"{level.group()} interval" if level else "interval"
-    return Shown(form(value) + after, form(low), form(high), name_of_interval, count)
+    count = f"{estimate.n:,}" if estimate.n else ""
+    # "5 %" in a method is a tolerance, "95 %" a level of confidence
+    level = next(
+        (m.group() for m in re.finditer(r"\d+(?:\.\d+)? %", estimate.method) if float(m.group()[:-2]) >= 50), ""
+    )
+    if low == high and not level:
+        origin = "exact" if estimate.method.startswith("exact") else clean(estimate.method)
+        return Shown(form(value) + after, level=origin, n=count if estimate.n > 1 else "")
+    return Shown(form(value) + after, form(low), form(high), f"{level} interval".strip(), count)
 
 
 def unit(unit: str, name: str = "") -> str:
@@ -155,4 +157,5 @@ def bound(gate: Gate, observed: Estimate | None, name: str = "") -> str:
 def asked(gate: Gate, subject: str, observed: Estimate | None) -> str:
     """The gate as a sentence without a full stop: `Macro F1 at least 80 %`."""
     name = subject.partition("/")[2] or subject
-    return f"{title(name)} {bound(gate, observed, name)}"
+    named = subject if "*" in name or "?" in name else title(name)  # a pattern no estimate matched stays as it is
+    return f"{clean(named)} {bound(gate, observed, name)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,7 @@ from reports.summary import Summary, summarise, worst_first
 
 _HERE = Path(__file__).parent
 _TITLES = {Outcome.PASS: "Passed", Outcome.FAIL: "Failed", Outcome.INSUFFICIENT: "Insufficient evidence"}
+_UNBROKEN = re.compile(r"(?<=\d) (?=%)|(?<=\bn) (?== \d)|(?<=\bn =) (?=\d)")
 _EXIT_CODES = {
     0: "every deciding gate passed",
     1: "a deciding gate failed",
@@ -66,10 +68,10 @@ def _environment() -> Environment:
 
 
 def _finalised(value: Any) -> Any:
-    """Every text that reaches the page passes here before it is escaped."""
+    """Every text that reaches the page passes here before it is escaped; a number stays with its unit."""
     if isinstance(value, Markup):
         return Markup(words.clean(value))  # noqa: S704 it was markup before; characters are only taken away
-    return words.clean(value) if isinstance(value, str) else value
+    return _UNBROKEN.sub("\u00a0", words.clean(value)) if isinstance(value, str) else value
 
 
 def _facts(record: Record, summary: Summary) -> list[tuple[str, str]]:

@@ -37,7 +37,7 @@ from reports.record import (
 )
 
 #: breaks out of HTML, attributes, XML, Markdown, rich markup and terminals
-ATTACK = "</td><script>alert(\"1\")</script>'|`*_[red]x[/red]\x1b[31m\x00\u202e<img src=x onerror=alert(1)>"
+ATTACK = '</td><script>alert("1")</script>\'|`*_[red]x[/red]\x1b[31m\x00\u202e<img src=x onerror=alert(1)>'
 
 
 def fraction(value: float, half: float, n: int = 1000, method: str = "Wilson 95 %") -> Estimate:
@@ -225,7 +225,9 @@ def cost() -> Measured:
     return Measured(
         estimates={
             "parameters": count(41_234, "parameters"),
-            "latency_p95": Estimate(value=3.2e-5, low=2.9e-5, high=4.1e-5, n=200, method="order statistics 95 %", unit="s"),
+            "latency_p95": Estimate(
+                value=3.2e-5, low=2.9e-5, high=4.1e-5, n=200, method="order statistics 95 %", unit="s"
+            ),
             "flops": count(81_920, "FLOP a prediction"),
         },
         headline=("parameters", "latency_p95"),

@@ -1,10 +1,42 @@
 """Explanation: black boxes."""
 
-from reports.html.sections.section import Section
+from __future__ import annotations
+
+from reports.html.sections.section import Advice, Phrase, Section
 
 SECTION = Section(
     id="explain",
     title="Explanation",
     challenge="A deep model is a black box: nobody sees why it answers as it does, so errors and bias stay hidden.",
     question="What does this model look at, is that explanation true, and is it what it should look at?",
+    phrases=(
+        Phrase("explain.*/importance@*", "It leans most on {slice}, whose mean effect is {}."),
+        Phrase("explain.*/share_of_top_3", "The three strongest inputs carry {} of all effects."),
+        Phrase("explain.*/*faithful*", "How far the explanations point at what truly moves the answer: {}."),
+        Phrase("explain.*/*agreement*", "Two methods agree to {}."),
+        Phrase("explain.*/*reliance*", "What it owes to {slice}: {}."),
+    ),
+    advice=(
+        Advice(
+            "explain.*/*reliance*",
+            "The answer depends on a protected attribute. Train without it and without its proxies, then measure "
+            "accuracy and fairness again; or write down why the dependence is lawful and needed.",
+        ),
+        Advice(
+            "explain.*/*faithful*",
+            "Do not show these explanations to anybody yet: what they point at moves the answer no more than chance does. "
+            "Try more evaluations, another baseline or background, or another method.",
+        ),
+        Advice(
+            "explain.*/*agreement*",
+            "The methods disagree. Trust what the faithfulness figures support, and quote no single ranking.",
+        ),
+        Advice(
+            "explain.*/*random*",
+            "An explanation that survives the destruction of the weights shows the input, not the model. Drop that method "
+            "for this architecture.",
+        ),
+    ),
+    upkeep="Show the pictures above to somebody who knows the subject and ask whether the model looks where it should: "
+    "an explanation can be true and what it shows still be wrong.",
 )

@@ -1,10 +1,44 @@
-"""Robustness."""
+"""Robustness: small changes, large errors."""
 
-from reports.html.sections.section import Section
+from __future__ import annotations
+
+from reports.html.sections.section import Advice, Phrase, Section
 
 SECTION = Section(
     id="robustness",
     title="Robustness",
-    challenge="Small perturbations, often imperceptible, and plain noise change the answer; an attacker can make them on purpose.",
+    challenge="Small perturbations, often imperceptible, and plain noise change the answer; an attacker can make them on "
+    "purpose.",
     question="How little does it take to break this model, can that number be trusted, and what would hardening cost?",
+    phrases=(
+        Phrase("robustness.*evasion/robust_accuracy@*", "Under attack ({slice}) {} of the answers stay right."),
+        Phrase("robustness.*/mean_corruption_accuracy", "Over all corruptions and severities {} stay right."),
+        Phrase("robustness.*/worst_corruption_accuracy", "Under the worst corruption {} stay right."),
+        Phrase("robustness.*/accuracy_drop@*", "Noise ({slice}) costs {} of accuracy."),
+        Phrase("robustness.*/changed_answers@*", "Noise ({slice}) changes {} of the answers."),
+        Phrase("robustness.*/clean_accuracy", "On the clean inputs of the sample {} are right."),
+    ),
+    advice=(
+        Advice(
+            "robustness.*evasion/*",
+            "An attacker needs little. Train against the attack (adversarial training, TRADES), limit what an input may "
+            "contain, and keep the scores from those who may attack; then measure again, for hardening costs accuracy.",
+        ),
+        Advice(
+            "robustness.*masking*/*",
+            "The robustness shown may be an illusion of masked gradients. Believe the strongest attack, not the mean one.",
+        ),
+        Advice(
+            "robustness.corruptions/*",
+            "Train with the corruptions that hurt most in the table above, or with mixed augmentations, and refuse inputs "
+            "whose quality is below what was tested.",
+        ),
+        Advice(
+            "robustness.*noise*/*",
+            "Add the noise of the deployment to the training data, and check units, ranges and missing values before a "
+            "row reaches the model.",
+        ),
+    ),
+    upkeep="Compare the perturbations tested with those the deployment will meet; an audit says nothing of those it did "
+    "not try.",
 )
