@@ -132,3 +132,61 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     down = ((a.value - a.low) ** 2 + (b.high - b.value) ** 2) ** 0.5
     up = ((a.high - a.value) ** 2 + (b.value - b.low) ** 2) ** 0.5
     return Estimate(value=value, low=value - down, high=value + up, n=n, method="Newcombe 95 %", unit=a.unit)
+
+
+def clustered_proportion(shares: ArrayLike) -> Estimate:
+    """A proportion over clusters, each row a cluster with its share of hits in [0, 1]; undefined for no rows.
+
+    Wilson's interval at the effective sample size p(1 - p) / var(p) (Korn and Graubard 1998; Franco et al. 2019), which
+    is the number of rows where all shares are equal or all are 0 or 1.
+
+    Args:
+        shares: (n,) share of hits of each row; rows are independent, hits within one need not be.
+    """
+    x = np.asarray(shares, dtype=np.float64).ravel()
+    n = x.size
+    if n == 0:
+        return undefined("no rows", unit="fraction")
+    p = float(np.clip(x.mean(), 0, 1))
+    variance = float(x.var(ddof=1)) / n if n > 1 else 0.0
+    size = max(n, p * (1 - p) / variance) if variance > 0 else float(n)
+    z = float(stats.norm.ppf(0.5 + LEVEL / 2))
+    centre = (p + z**2 / (2 * size)) / (1 + z**2 / size)
+    half = z / (1 + z**2 / size) * (p * (1 - p) / size + z**2 / (4 * size**2)) ** 0.5
+    return Estimate(
+        value=p,
+        low=min(max(centre - half, 0.0), p),
+        high=max(min(centre + half, 1.0), p),
+        n=int(n),
+        method="Wilson 95 %, rows as clusters",
+        unit="fraction",
+    )
+
+
+def paired_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
+    """mean(a) - mean(b) of two answers to the same rows, by Agresti and Min's adjusted Wald interval (2005).
+
+    Half a row is added to each of the four cells, so that equal answers do not make a certain 0.
+
+    Args:
+        a: (n,) bool.
+        b: (n,) bool, the same rows.
+    """
+    first, second = np.asarray(a, dtype=bool).ravel(), np.asarray(b, dtype=bool).ravel()
+    n = first.size
+    if n == 0:
+        return undefined("no rows", unit="fraction")
+    more, fewer = int((first & ~second).sum()), int((second & ~first).sum())
+    size = n + 2
+    centre = (more - fewer) / size
+    error = max((more + fewer + 1) / size - centre**2, 0.0) ** 0.5 / size**0.5
+    half = float(stats.norm.ppf(0.5 + LEVEL / 2)) * error
+    value = (more - fewer) / n
+    return Estimate(
+        value=value,
+        low=min(max(centre - half, -1.0), value),
+        high=max(min(centre + half, 1.0), value),
+        n=int(n),
+        method="Agresti-Min 95 %, paired",
+        unit="fraction",
+    )

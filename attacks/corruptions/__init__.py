@@ -8,6 +8,7 @@ image's size (see `attacks.corruptions.scale`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,33 +17,28 @@ from attacks.corruptions import blur, digital, noise, weather
 from attacks.corruptions.draws import Draws
 from attacks.corruptions.jpeg import jpeg_compression
 
-__all__ = ["CORRUPTIONS", "corrupt", "corruptions_for"]
+__all__ = ["CORRUPTIONS", "FAMILY", "corrupt", "corruptions_for"]
 
-#: name -> function of (images, severity, draws); the result is clipped to [0, 1] afterwards
-CORRUPTIONS: dict[str, Callable[[Tensor, int, Draws], Tensor]] = {
-    function.__name__: function
-    for function in (
-        noise.gaussian_noise,
-        noise.shot_noise,
-        noise.impulse_noise,
-        noise.speckle_noise,
-        blur.defocus_blur,
-        blur.gaussian_blur,
-        blur.glass_blur,
-        blur.motion_blur,
-        blur.zoom_blur,
-        weather.snow,
-        weather.fog,
-        weather.spatter,
-        digital.brightness,
+Corruption: TypeAlias = Callable[[Tensor, int, Draws], Tensor]
+
+_FAMILIES: dict[str, tuple[Corruption, ...]] = {
+    "noise": (noise.gaussian_noise, noise.shot_noise, noise.impulse_noise, noise.speckle_noise),
+    "blur": (blur.defocus_blur, blur.gaussian_blur, blur.glass_blur, blur.motion_blur, blur.zoom_blur),
+    "weather": (weather.snow, weather.fog, weather.spatter, digital.brightness),
+    "digital": (
         digital.contrast,
         digital.saturate,
         digital.elastic_transform,
         digital.pixelate,
         jpeg_compression,
         digital.occlusion,
-    )
+    ),
 }
+
+#: name -> function of (images, severity, draws); the result is clipped to [0, 1] afterwards
+CORRUPTIONS: dict[str, Corruption] = {f.__name__: f for family in _FAMILIES.values() for f in family}
+#: name -> noise, blur, weather or digital
+FAMILY: dict[str, str] = {f.__name__: family for family, members in _FAMILIES.items() for f in members}
 
 # a bound on memory: some corruptions hold a dozen int64 copies of what they work on
 _ELEMENTS = 1 << 22
@@ -88,6 +84,6 @@ def corrupt(inputs: Tensor, name: str, severity: int = 1, seed: int = 0, rows: T
     size = max(1, _ELEMENTS // inputs[0].numel())
     done = [
         CORRUPTIONS[name](part.to(torch.float32), int(severity), Draws(seed, name, at)).clamp_(0, 1).to(inputs.dtype)
-        for part, at in zip(inputs.split(size), numbers.split(size), strict=True)
+        for part, at in zip(torch.split(inputs, size), torch.split(numbers, size), strict=True)
     ]
     return torch.cat(done)
