@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from audit.datasets.labels import key, keys, looks_like_identifier
+from audit.datasets.labels import key, keys, looks_like_identifier, show
 from audit.datasets.types import Feature, FeatureKind
 from audit.errors import DataError, nearest
 
@@ -147,7 +147,7 @@ def plain_encoder(frame: pd.DataFrame, columns: Iterable[str]) -> Encoder:
 
 def _word(column: pd.Series[Any]) -> str:
     present = column.dropna()
-    return f"{present.iloc[0]!r}" if len(present) else "only missing values"
+    return show(present, 0) if len(present) else "only missing values"
 
 
 def encode(
@@ -200,7 +200,7 @@ def _standardised(column: pd.Series[Any], feature: Numeric) -> NDArray[np.float3
     wrong = np.flatnonzero((np.isnan(values) & column.notna().to_numpy()) | np.isinf(values))
     if len(wrong):
         raise DataError(
-            f"Expected finite numbers in {feature.name!r}, found {column.iloc[wrong[0]]!r} in row {wrong[0]} (and "
+            f"Expected finite numbers in {feature.name!r}, found {show(column, int(wrong[0]))} in row {wrong[0]} (and "
             f"{len(wrong) - 1} more); try making it categorical in the encoder, or mending the data."
         )
     scaled = (values - feature.mean) / feature.std

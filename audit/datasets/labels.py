@@ -25,6 +25,11 @@ def key(value: Any) -> str:
     return str(value)
 
 
+def show(column: pd.Series[Any], row: int) -> str:
+    """A value as a message shows it."""
+    return repr(column.iloc[[row]].tolist()[0])
+
+
 def keys(column: pd.Series[Any]) -> list[str | None]:
     """`key` of every value, None where it is missing."""
     import pandas as pd
@@ -81,14 +86,14 @@ def match_labels(column: pd.Series[Any], classes: Sequence[str], label: str) -> 
             shown = ", ".join(repr(c) for c in classes[:12]) + (", ..." if len(classes) > 12 else "")
             close = nearest(found[row], classes) if len(classes) > 12 else "; try naming the classes as the data does."
             raise DataError(
-                f"Expected labels among the classes {shown} (or 0 to {len(classes) - 1}), found {column.iloc[row]!r} "
+                f"Expected labels among the classes {shown} (or 0 to {len(classes) - 1}), found {show(column, row)} "
                 f"first in row {row} of {label!r}{close}"
             )
     mixed = next((row for row, index in enumerate(indices) if index is None), None)
     if mixed is not None:
         raise DataError(
             f"Expected labels that are all names or all indices of classes, found both in {label!r} "
-            f"({column.iloc[mixed]!r} in row {mixed}); try one kind."
+            f"({show(column, mixed)} in row {mixed}); try one kind."
         )
     return np.array(indices, dtype=np.int64)
 

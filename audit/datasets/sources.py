@@ -58,8 +58,12 @@ def _quiet(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         cause = error.__cause__ or error
-        # the library's three ways of saying that there are no rows
-        if isinstance(cause, StopIteration) or "corresponds to no data" in str(error) or "got 0" in str(cause):
+        # the library's ways of saying that there are no rows: JSON, a saved set, CSV, parquet
+        if (
+            isinstance(cause, StopIteration | IndexError)
+            or "corresponds to no data" in str(error)
+            or "got 0" in str(cause)
+        ):
             raise DataError(f"Expected rows, found an empty data set at {path}; try another file.") from None
         said = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
         raise DataError(
