@@ -20,11 +20,7 @@ def gaussian_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:
 def defocus_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:
     """A lens out of focus: the mean over a disc with a soft rim."""
     radius = length(side(*x.shape[2:]), severity, (0.6, 0.8, 1.0, 1.3, 1.6), (3, 4, 6, 8, 10))
-    reach = max(1, math.ceil(radius))
-    at = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
-    distance = (at[:, None].square() + at[None, :].square()).sqrt()
-    disc = (radius + 0.5 - distance).clamp(0, 1)  # the share of the pixel that lies inside, nearly
-    return _convolve(x, disc / disc.sum())
+    return _convolve(x, _disc(radius + 0.5, x))
 
 
 def glass_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:
@@ -86,6 +82,15 @@ def drag(x: Tensor, sigma: float, angle: Tensor) -> Tensor:
         index = (rows[:, :, None] * width + columns[:, None, :]).reshape(n, 1, -1).expand(-1, channels, -1)
         total += flat.gather(2, index).reshape(x.shape) * (weight / sum(weights))
     return total
+
+
+def _disc(radius: float, like: Tensor) -> Tensor:
+    """A disc of this radius in pixels around the middle of one, each pixel by the share that lies inside; sum 1."""
+    reach, fine = max(1, math.ceil(radius - 0.5)), 9
+    at = (torch.arange((2 * reach + 1) * fine, dtype=like.dtype, device=like.device) + 0.5) / fine - reach - 0.5
+    inside = (at[:, None].square() + at[None, :].square() <= radius**2).to(like.dtype)
+    disc = F.avg_pool2d(inside[None], fine)[0]
+    return disc / disc.sum()
 
 
 def _zoom(x: Tensor, factor: float) -> Tensor:
