@@ -89,8 +89,8 @@ def synchronise(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def seconds(forward: Forward, device: torch.device, budget: float, most: int, least: int = 5) -> NDArray[np.float64]:
-    """Wall-clock seconds of repeated calls, after a warm-up of three.
+def seconds(forward: Forward, device: torch.device, budget: float, most: int, least: int = 3) -> NDArray[np.float64]:
+    """Wall-clock seconds of repeated calls, after a warm-up of up to three calls or a third of the budget.
 
     Args:
         forward: what to time.
@@ -99,8 +99,12 @@ def seconds(forward: Forward, device: torch.device, budget: float, most: int, le
         most: most calls to time.
         least: fewest calls to time.
     """
-    for _ in range(3):
-        forward()
+    timed(forward, device, budget / 3, most=3, least=1)
+    return timed(forward, device, budget, most, least)
+
+
+def timed(forward: Forward, device: torch.device, budget: float, most: int, least: int) -> NDArray[np.float64]:
+    """`seconds` without a warm-up."""
     synchronise(device)
     taken: list[float] = []
     end = time.perf_counter() + budget
@@ -127,28 +131,29 @@ def throughput(taken: NDArray[np.float64], batch: int) -> Estimate:
 
 
 def sweep(work: Workload, budget: float, largest: int) -> dict[int, Estimate]:
-    """Throughput at batch sizes 1, 2, 4, ... until two doublings in a row bring less than `GAIN`.
+    """Throughput at batch sizes 1, 2, 4, ... until three doublings in a row stay below the best by `GAIN`.
 
-    Ends earlier at `largest`, at half of the free memory, or when the time is spent.
+    Ends earlier at `largest`, at half of the free memory, or when the time left would not do for the next size.
     """
     import psutil
     import torch
 
     found: dict[int, Estimate] = {}
-    best, stalled, size = 0.0, 0, 1
+    best, stalled, size, next_call = 0.0, 0, 1, 0.0
     end = time.perf_counter() + budget
     bytes_each = max(peak_bytes(work.forward(1), work.device), 1)
     fits = psutil.virtual_memory().available // 2 // bytes_each if work.device.type == "cpu" else largest
-    while size <= min(largest, max(fits, 1)) and stalled < 2 and (size == 1 or time.perf_counter() < end):
+    while size <= max(min(largest, fits), 1) and stalled < 3:
+        if found and time.perf_counter() + 4 * next_call > end:  # three timed calls and one to warm up
+            break
         try:
-            taken = seconds(work.forward(size), work.device, budget / 12, most=200)
+            taken = seconds(work.forward(size), work.device, budget / 12, most=100)
         except torch.OutOfMemoryError:
             break
         found[size] = throughput(taken, size)
         rate = found[size].value or 0.0
         stalled = 0 if rate > best * (1 + GAIN) else stalled + 1
-        best = max(best, rate)
-        size *= 2
+        best, next_call, size = max(best, rate), 2 * float(np.median(taken)), 2 * size
     return found
 
 
@@ -159,38 +164,33 @@ def best_batch(rates: dict[int, Estimate]) -> int:
 
 
 def peak_bytes(forward: Forward, device: torch.device) -> int:
-    """Most bytes held at once by what one call allocates, on top of what was held before.
-
-    On CUDA the allocator's own peak; elsewhere every allocation and release torch's profiler sees on the CPU, which
-    includes the scratch space of single operations.
-    """
+    """Most bytes held at once by what one call allocates, on top of what was held before; see `memory_method`."""
     import torch
 
+    from audit.checks.cost import _tensors
+
     forward()  # first calls allocate what later ones reuse
-    if device.type == "cuda":
-        synchronise(device)
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        forward()
-        synchronise(device)
-        return torch.cuda.max_memory_allocated(device) - before
-    # torch.profiler would do too, but writes to the terminal
-    with torch.autograd.profiler.profile(profile_memory=True) as profile:
-        result = forward()
-    changes = sorted((e.start_ns(), e.nbytes()) for e in profile.kineto_results.events() if e.name() == "[memory]")
-    del result  # held to here, so that it counts as in use
-    return int(np.cumsum([0, *(size for _, size in changes)]).max())
+    if device.type != "cuda":
+        return _tensors.peak(forward)
+    synchronise(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    forward()
+    synchronise(device)
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def memory_method(device: torch.device) -> str:
     """How `peak_bytes` measures on this device."""
-    return "peak of the CUDA allocator" if device.type == "cuda" else "peak of allocations seen by torch's profiler"
+    return "peak of the CUDA allocator" if device.type == "cuda" else "peak of the live tensors"
 
 
 def circumstances(work: Workload) -> str:
-    """Where and on what was measured, for a note."""
+    """Where and on what was measured, and how busy the machine was with other things, for a note."""
+    import psutil
     import torch
 
     threads = f" with {torch.get_num_threads()} threads" if work.device.type == "cpu" else ""
     name = torch.cuda.get_device_name(work.device) if work.device.type == "cuda" else work.device.type.upper()
-    return f"Measured on {name}{threads}, on {work.typical}."
+    load = f"{psutil.getloadavg()[0]:.1f} on {psutil.cpu_count()} cores"
+    return f"Measured on {name}{threads}, on {work.typical}; the machine's load over the last minute was {load}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,7 +28,8 @@ def count(forward: Callable[[], object], model: nn.Module) -> tuple[dict[str, in
         Operations by operator, and the operators seen that may multiply but have no formula.
     """
     watch = _Watch(model)
-    with _decomposed(), FlopCounterMode(display=False) as counter, watch:
+    # the watch stands outside: the counter takes compound operators apart, and only the parts tell
+    with _decomposed(), watch, FlopCounterMode(display=False) as counter:
         forward()
     by_operator = counter.get_flop_counts().get("Global", {})
     return {str(name).removeprefix("aten."): int(n) for name, n in by_operator.items()}, watch.missed
@@ -69,7 +71,16 @@ def _decomposed() -> Iterator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
+        with _without_onednn(), sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    flags = torch.backends.mkldnn.flags(enabled=False)
+    with warnings.catch_warnings():  # it also writes a setting for Intel GPUs back, and warns where there is none
+        warnings.simplefilter("ignore", UserWarning)
+        with flags:
+            yield

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from audit import statistics
-from audit.checks.cost._measure import Forward, synchronise
+from audit.checks.cost._measure import Forward, timed
 from reports.record import Estimate
 
 if TYPE_CHECKING:
@@ -172,23 +172,15 @@ class Estimated:
 
 
 def rounds(forward: Forward, device: torch.device, meter: Meter, batch: int, budget: float) -> Estimate:
-    """Joules for 1,000 predictions, over `ROUNDS` rounds of equally many calls that fill the time together."""
-    forward()
-    synchronise(device)
-    start = time.perf_counter()
-    forward()
-    synchronise(device)
-    calls = max(1, int(budget / ROUNDS / max(time.perf_counter() - start, 1e-6)))
+    """Joules for 1,000 predictions: the mean of `ROUNDS` rounds that share the time."""
+    timed(forward, device, budget / ROUNDS, most=3, least=1)  # warms up
     joules = []
     for _ in range(ROUNDS):
         meter.start()
-        for _ in range(calls):
-            forward()
-        synchronise(device)
+        calls = len(timed(forward, device, budget / ROUNDS, most=1_000_000, least=1))
         joules.append(meter.stop() * 1000 / (calls * batch))
     mean = statistics.mean(joules, UNIT)
     if not mean.value or mean.low is None or mean.high is None:
         return statistics.undefined("the meter did not advance within the measured time", n=ROUNDS, unit=UNIT)
-    # no energy is negative, though the interval of a mean may be
-    low = max(mean.low, min(joules) / 2) / meter.factor
-    return mean.model_copy(update={"low": low, "high": mean.high * meter.factor, "method": meter.method})
+    low = max(mean.low, 0.0)  # no energy is negative, though the interval of a mean may be
+    return mean.model_copy(update={"low": low / meter.factor, "high": mean.high * meter.factor, "method": meter.method})

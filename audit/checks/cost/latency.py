@@ -24,8 +24,8 @@ class Latency(Check):
 
     What it measures:
         The time of one forward pass at batch size 1, its median (p50) and the time 95 % of the calls stay below
-        (p95), and the predictions a second at growing batch sizes. The batch doubles until two doublings in a row
-        bring less than 5 %. The first calls, which warm caches, are left out; on an accelerator the clock is read
+        (p95), and the predictions a second at growing batch sizes. The batch doubles until three doublings in a
+        row bring less than 5 %, or the time is spent. The first calls, which warm caches, are left out; on an accelerator the clock is read
         only when it has finished.
     Why it matters:
         A person waits for the latency; a bill pays for the throughput. A p95 far above the p50 means that some

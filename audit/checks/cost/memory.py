@@ -33,7 +33,7 @@ class Memory(Check):
         CUDA context) needs some hundred MB on top. Intermediate results grow with the batch, weights do not.
 
     References:
-        None; measured as the notes say.
+        None; on CUDA the allocator's own peak, elsewhere the tensors alive at once, without an operator's scratch space.
     """
 
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
