@@ -20,7 +20,9 @@ WIDTH = 480
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
-_INK, _RULE, _FONT = "#010203", "#030201", "assay-sans"
+_INK, _RULE, _FONT = "#010203", "#030201", "sans-serif"
+#: labels are laid out at this size and drawn at 12 px, so that a reader's wider font still fits
+_ROOM = 13
 _SVG = "http://www.w3.org/2000/svg"
 
 
@@ -61,8 +63,12 @@ def _bars(figure: Bars) -> dict[str, Any]:
         }
         for bar in figure.bars
     ]
-    y = alt.Y("label:N", sort=names, title=None).axis(labelLimit=170, ticks=False, domain=False, labelPadding=8)
-    x = alt.X("value:Q", title=words.line(figure.x_title)).axis(_axis(figure.percent)).scale(zero=True, nice=True)
+    y = alt.Y("label:N", sort=names, title=None).axis(labelLimit=200, ticks=False, domain=False, labelPadding=8)
+    x = (
+        alt.X("value:Q", title=words.line(figure.x_title))
+        .axis(_axis(figure.percent, [r["value"] for r in rows]))
+        .scale(zero=True, nice=True)
+    )
     base = alt.Chart().encode(y=y)
     if grouped:
         base = base.encode(yOffset=alt.YOffset("series:N", sort=series))
@@ -99,8 +105,12 @@ def _curves(figure: Curves) -> dict[str, Any]:
     y_scale = alt.Scale(domain=[0, 1]) if figure.y_percent and _within_unit(rows) else alt.Scale(zero=False, nice=True)
     if figure.diagonal:
         x_scale = y_scale = alt.Scale(domain=[0, 1]) if _within_unit(rows) else alt.Scale(zero=True, nice=True)
-    x = alt.X("x:Q", title=words.line(figure.x_title), scale=x_scale).axis(_axis(figure.x_percent))
-    y = alt.Y("y:Q", title=words.line(figure.y_title), scale=y_scale).axis(_axis(figure.y_percent))
+    x = alt.X("x:Q", title=words.line(figure.x_title), scale=x_scale).axis(
+        _axis(figure.x_percent, [r["x"] for r in rows])
+    )
+    y = alt.Y("y:Q", title=words.line(figure.y_title), scale=y_scale).axis(
+        _axis(figure.y_percent, [r["y"] for r in rows])
+    )
     base = alt.Chart().encode(x=x)
     many = len(series) > 1
     colour = _colour(series) if many else alt.value(PALETTE[0])
@@ -131,10 +141,12 @@ def _within_unit(rows: list[dict[str, Any]]) -> bool:
     return all(0 <= row[k] <= 1 for row in rows for k in ("low", "high"))
 
 
-def _axis(percent: bool) -> Any:
+def _axis(percent: bool, values: list[float]) -> Any:
     import altair as alt
 
-    return alt.Axis(format="~%" if percent else "~g", tickCount=5)
+    if percent:
+        return alt.Axis(format="~%", tickCount=5)
+    return alt.Axis(format="~s", tickCount=5) if max(map(abs, values)) >= 1e6 else alt.Axis(tickCount=5)
 
 
 def _colour(series: list[str]) -> Any:
@@ -161,7 +173,7 @@ def _finish(chart: Any, rows: list[dict[str, Any]], height: Any) -> dict[str, An
     import altair as alt
 
     text = {"labelFont": _FONT, "titleFont": _FONT, "labelColor": _INK, "titleColor": _INK}
-    axis = {"gridColor": _RULE, "domainColor": _RULE, "tickColor": _RULE, "labelFontSize": 12, "titleFontSize": 12}
+    axis = {"gridColor": _RULE, "domainColor": _RULE, "tickColor": _RULE, "labelFontSize": _ROOM, "titleFontSize": _ROOM}
     chart = (
         chart.properties(
             data=alt.InlineData(values=rows),
@@ -173,7 +185,7 @@ def _finish(chart: Any, rows: list[dict[str, Any]], height: Any) -> dict[str, An
         .configure(background="transparent", font=_FONT)
         .configure_view(stroke=None)
         .configure_axis(**text, **axis, titleFontWeight="normal", titlePadding=8)
-        .configure_legend(**text, labelFontSize=12, symbolSize=70, offset=8, orient="top", columns=3, labelLimit=130)
+        .configure_legend(**text, labelFontSize=_ROOM, symbolSize=70, offset=8, orient="top", columns=3, labelLimit=150)
         .configure_scale(bandPaddingInner=0.25, bandPaddingOuter=0.15)
     )
     spec: dict[str, Any] = chart.to_dict(context={"pre_transform": False})
@@ -216,6 +228,8 @@ def _rewritten(name: str, value: str, prefix: str) -> str:
         return f"{prefix}-{value}"
     if name in ("fill", "stroke"):
         return _COLOURS.get(value.casefold(), value.replace("url(#", f"url(#{prefix}-"))
+    if name == "font-size":
+        return "12"
     if "url(#" in value:
         return value.replace("url(#", f"url(#{prefix}-")
     return re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m.group()):.2f}".rstrip("0").rstrip("."), value)

@@ -36,18 +36,17 @@ def to_markdown(record: Record) -> str:
 
 def escape(text: str) -> str:
     """Untrusted text as literal Markdown on one line, also inside a table cell."""
-    flat = words.line(text)
+    flat = re.sub(r"([\\`*_\[\]#~$])", r"\\\1", words.line(text))
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "&#124;")
     flat = flat.replace("://", ":&#47;&#47;").replace("www.", "www&#46;").replace("@", "&#64;")
-    flat = re.sub(r"([\\`*_\[\]#~$])", r"\\\1", flat)
-    # what opens a list, a heading or a rule at the start of a line
-    return re.sub(r"^(\s*)([-+=]|\d+[.)])", lambda m: m[1] + m[2][:-1] + f"&#{ord(m[2][-1])};", flat)
+    # what opens a list or a rule at the start of a line
+    return re.sub(r"^(\d*)([-+.)])(?=[-+\s]|$)", lambda m: f"{m[1]}&#{ord(m[2])};", flat)
 
 
 def _verdict(verdict: Verdict) -> tuple[str, ...]:
     name = verdict.subject.partition("/")[2]
     observed = "none" if verdict.observed is None else escape(words.show(verdict.observed, name).full)
-    outcome = _WORDS[verdict.outcome] + (" (warning)" if verdict.gate.severity is Severity.WARNING else "")
+    outcome = _WORDS[verdict.outcome] + (" (warning gate)" if verdict.gate.severity is Severity.WARNING else "")
     asked = f"{escape(verdict.subject)} {escape(words.bound(verdict.gate, verdict.observed, name))}"
     return outcome, asked, observed, escape(verdict.why)
 

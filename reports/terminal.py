@@ -44,5 +44,5 @@ def _row(verdict: Verdict) -> tuple[Text, Text, Text, Text]:
     asked = Text.assemble(
         words.line(verdict.subject, 120), ("\n" + words.bound(verdict.gate, verdict.observed, name), "dim")
     )
-    outcome = Text.assemble((str(verdict.outcome), style), ("\nwarning", "dim") if warning else "")
+    outcome = Text.assemble((str(verdict.outcome), style), ("\nwarning gate", "dim") if warning else "")
     return outcome, asked, Text(words.line(observed)), Text(words.line(verdict.why))

@@ -19,6 +19,7 @@ _DIFFERENCES = {"change", "difference", "drop", "gain", "gap", "lift", "loss"}
 # C0 and C1 controls (except tab and newline), lone surrogates, non-characters, and the bidirectional overrides that
 # make a name read differently from what it is
 _UNSAFE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|"  # terminal colours and cursor movements
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
@@ -38,12 +39,18 @@ def line(text: str, limit: int = 300) -> str:
 class Shown:
     """An estimate in words. `low` and `high` are empty for what is exact or undefined."""
 
-    value: str
+    number: str
     low: str = ""
     high: str = ""
     #: what the interval is called, e.g. "95 % interval"; "exact" for a number without sampling error
     level: str = ""
     n: str = ""
+    unit: str = ""
+
+    @property
+    def value(self) -> str:
+        """`85.1 %`: the number with its unit."""
+        return f"{self.number} {self.unit}" if self.unit else self.number
 
     @property
     def interval(self) -> str:
@@ -76,7 +83,7 @@ def show(estimate: Estimate, name: str = "") -> Shown:
     factor = 100.0 if estimate.unit == FRACTION else 1.0
     value, low, high = (factor * x for x in (estimate.value, estimate.low, estimate.high))
     form = _Form.fitting(value, low, high).write
-    after = f" {unit(estimate.unit, name)}" if unit(estimate.unit, name) else ""
+    shown_unit = unit(estimate.unit, name)
     count = f"{estimate.n:,}" if estimate.n else ""
     # "5 %" in a method is a tolerance, "95 %" a level of confidence
     level = next(
@@ -84,8 +91,8 @@ def show(estimate: Estimate, name: str = "") -> Shown:
     )
     if low == high and not level:
         origin = "exact" if estimate.method.startswith("exact") else clean(estimate.method)
-        return Shown(form(value) + after, level=origin, n=count if estimate.n > 1 else "")
-    return Shown(form(value) + after, form(low), form(high), f"{level} interval".strip(), count)
+        return Shown(form(value), level=origin, n=count if estimate.n > 1 else "", unit=shown_unit)
+    return Shown(form(value), form(low), form(high), f"{level} interval".strip(), count, shown_unit)
 
 
 def unit(unit: str, name: str = "") -> str:
@@ -154,8 +161,12 @@ def bound(gate: Gate, observed: Estimate | None, name: str = "") -> str:
     return f"{words} {number(factor * limit)}" + (f" {shown}" if shown else "")
 
 
+def named(subject: str) -> str:
+    """`fit.accuracy/macro_f1` as `Macro F1`; a pattern that no estimate matched stays as it is."""
+    name = subject.partition("/")[2]
+    return clean(subject) if not name or "*" in name or "?" in name else title(name)
+
+
 def asked(gate: Gate, subject: str, observed: Estimate | None) -> str:
     """The gate as a sentence without a full stop: `Macro F1 at least 80 %`."""
-    name = subject.partition("/")[2] or subject
-    named = subject if "*" in name or "?" in name else title(name)  # a pattern no estimate matched stays as it is
-    return f"{clean(named)} {bound(gate, observed, name)}"
+    return f"{named(subject)} {bound(gate, observed, subject.partition('/')[2])}"

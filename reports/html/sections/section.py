@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -97,15 +98,17 @@ class Findings:
                 yield entry, entry.evidence
 
     def answer(self) -> list[Sentence]:
-        """The headline estimates in sentences, those the section has words for first."""
-        ranked = []
+        """The headline estimates in sentences: those the section has words for, one of each kind before a second."""
+        ranked, seen = [], Counter[int]()
         for order, (entry, evidence) in enumerate(self.measured()):
             for place, name in enumerate(evidence.headline):
                 finding = Finding(entry, name, evidence.estimates[name])
                 rank, text = self._phrase(finding)
-                ranked.append(((finding.estimate.value is None, rank, place, order), finding, text))
+                ranked.append(((finding.estimate.value is None, seen[rank], rank, place, order), finding, text))
+                seen[rank] += 1
         ranked.sort(key=lambda item: item[0])
-        return [_sentence(finding, text) for _, finding, text in ranked[:ANSWER]]
+        worded = [item for item in ranked if item[0][2] < len(self.section.phrases)]
+        return [_sentence(finding, text) for _, finding, text in (worded or ranked)[:ANSWER]]
 
     def advise(self) -> list[str]:
         """What to do next, failures first."""
@@ -118,7 +121,7 @@ class Findings:
         ]
         undecided = [v for v in self.verdicts if v.outcome is Outcome.INSUFFICIENT]
         if undecided:
-            names = _listed([words.title(v.subject.partition("/")[2]) for v in undecided])
+            names = _listed([words.named(v.subject) for v in undecided])
             steps.append(
                 f"Not decided: {names}. Narrow the interval with more test rows or a higher effort, or settle whether the "
                 "bound is right; do not read it as a pass."
