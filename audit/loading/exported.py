@@ -79,15 +79,15 @@ def load(path: Path, device: torch.device, trust_pickle: bool = False) -> nn.Mod
     buffer = BytesIO(archive) if trust_pickle else sanitised(archive, str(path))
     try:
         program = torch.export.load(buffer)
+        inputs = program.graph_signature.user_inputs
+        if len(inputs) == 1:
+            return Exported(program, device)
     except Exception as error:
-        raise damaged(str(path), error) from None
-    inputs = program.graph_signature.user_inputs
-    if len(inputs) != 1:
-        raise ModelError(
-            f"Expected a program with one input, found {len(inputs)} in {path}; try exporting a module that takes the "
-            "batch alone."
-        )
-    return Exported(program, device)
+        raise damaged(str(path), error) from error
+    raise ModelError(
+        f"Expected a program with one input, found {len(inputs)} in {path}; try exporting a module that takes the "
+        "batch alone."
+    )
 
 
 def _fixed_rows(program: torch.export.ExportedProgram) -> int | None:

@@ -64,7 +64,8 @@ def look(path: str | Path) -> ModelFacts:
 
 
 def _of_weights(kind: Format, shapes: Shapes) -> ModelFacts:
-    names = sorted(shapes, key=_natural)
+    # a head stands at the top of the module tree and comes last
+    names = sorted(shapes, key=lambda name: (-name.count("."), _natural(name)))
     matrices = [n for n in names if len(shapes[n]) == 2 and n.endswith("weight")]
     modality = None
     if any(len(shapes[n]) == 4 for n in names):

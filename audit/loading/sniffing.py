@@ -112,6 +112,9 @@ def zip_names(path: Path) -> list[str]:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise truncated(path, f"no readable zip archive: {error}") from None
+    # an archive inside an archive is what is found where the outer one's end is missing
+    if min((m.header_offset for m in members), default=0) > 0:
+        raise truncated(path, "its table of contents is missing")
     # torch stores without compression, so an archive that unpacks to much more was not made by torch
     unpacked, size = sum(m.file_size for m in members), path.stat().st_size
     if unpacked > 20 * size + 1_000_000:

@@ -50,7 +50,8 @@ def read(path: Path) -> Folder:
         classes = tuple(str(labels[k]) for k in sorted(labels, key=int))
     # transformers leaves both out where there are two classes
     outputs = config.get("num_labels") or len(classes) or 2
-    return Folder(path, modality, classes, int(outputs), names[0] if names else "")
+    architecture = next((n for n in names if n.endswith(tuple(_HEADS))), names[0] if names else "")
+    return Folder(path, modality, classes, int(outputs), architecture)
 
 
 def normalisation(path: Path) -> tuple[list[float], list[float]] | None:

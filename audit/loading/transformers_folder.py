@@ -9,17 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from audit.errors import ModelError
-from audit.loading import pickles
+from audit.loading import pickles, state_dict
 from audit.loading.transformers_config import Folder, read_json
 from audit.subject import Capability, Encoded, Modality
 
 #: of image classifiers; those of text classifiers are measured
 CAPABILITIES = frozenset({Capability.INPUT_GRADIENT, Capability.HOOKS, Capability.TRAIN})
 
-_HEADS = {
-    Modality.TEXT: "AutoModelForSequenceClassification",
-    Modality.IMAGE: "AutoModelForImageClassification",
-}
 #: files whose `auto_map` names Python code beside the weights
 _CONFIGS = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
 
@@ -57,16 +53,25 @@ def load(folder: Folder, trust_pickle: bool = False) -> nn.Module:
             f"Expected a sequence or image classifier, found architecture {folder.architecture or 'none'!r} in "
             f"{folder.path}; try a model saved from AutoModelForSequenceClassification."
         )
-    weights = _weights(folder.path, trust_pickle)
+    family: Any = getattr(transformers, folder.architecture, None)
+    if not _is_model(family, transformers.PreTrainedModel):
+        raise ModelError(
+            f"Expected an architecture of transformers {transformers.__version__}, found {folder.architecture!r} in "
+            f"{folder.path}; try another version of the library."
+        )
+    weights = _pickled_weights(folder.path, trust_pickle)
     try:
         with _quiet(transformers), torch.random.fork_rng(devices=[]):
-            model, report = getattr(transformers, _HEADS[folder.modality]).from_pretrained(
-                folder.path,
+            model, report = family.from_pretrained(
+                # weights from a pickle are read here, because the library heeds weights_only in part only
+                folder.path if weights is None else None,
+                config=transformers.AutoConfig.from_pretrained(
+                    folder.path, local_files_only=True, trust_remote_code=False
+                ),
+                state_dict=weights,
+                use_safetensors=weights is None,
                 local_files_only=True,
-                trust_remote_code=False,
-                attn_implementation="eager",  # the configuration may name a kernel to fetch
-                use_safetensors=weights == "safetensors",
-                weights_only=not trust_pickle,
+                attn_implementation="eager",  # gives attention maps
                 output_loading_info=True,
             )
     except Exception as error:
@@ -86,6 +91,10 @@ def load(folder: Folder, trust_pickle: bool = False) -> nn.Module:
     return Logits(model) if folder.modality is Modality.IMAGE else model
 
 
+def _is_model(family: object, base: type) -> bool:
+    return isinstance(family, type) and issubclass(family, base)
+
+
 def load_tokenizer(path: Path, model: Any) -> Any:
     """Return the tokenizer beside the weights, able to pad.
 
@@ -102,6 +111,13 @@ def load_tokenizer(path: Path, model: Any) -> Any:
             f"Expected a tokenizer in {path}, found none that loads ({pickles.first_line(error)}); try "
             "tokenizer.save_pretrained on the same folder."
         ) from error
+    files = set(tokenizer.vocab_files_names.values())
+    if files and not any((path / name).is_file() for name in files):
+        # the library then makes one up that knows no words
+        raise ModelError(
+            f"Expected a tokenizer in {path}, found none of {', '.join(sorted(files))}; try tokenizer.save_pretrained on "
+            "the same folder."
+        )
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise ModelError(f"Expected a tokenizer with a padding token, found none in {path}; try setting pad_token.")
@@ -137,19 +153,19 @@ def text_capabilities(adapter: Any) -> frozenset[Capability]:
     return frozenset(found)
 
 
-def _weights(path: Path, trust_pickle: bool) -> str:
-    """The kind of weights there are; pickled ones are looked into first."""
+def _pickled_weights(path: Path, trust_pickle: bool) -> dict[str, Tensor] | None:
+    """The state_dict in `pytorch_model.bin`; None where there are safetensors."""
     if (path / "adapter_config.json").is_file():
         raise ModelError(f"Expected a whole model, found an adapter in {path}; try merging it into its base model.")
     if _shards(path, "model.safetensors"):
-        return "safetensors"
-    pickled = _shards(path, "pytorch_model.bin")
-    if not pickled:
+        return None
+    shards = _shards(path, "pytorch_model.bin")
+    if not shards:
         raise ModelError(f"Expected model.safetensors in {path}, found no weights; try model.save_pretrained.")
-    if not trust_pickle:
-        for shard in pickled:
-            pickles.read(shard)
-    return "pytorch"
+    weights: dict[str, Tensor] = {}
+    for shard in shards:
+        weights |= state_dict.unwrap(pickles.read(shard, trust_pickle), shard)
+    return weights
 
 
 def _shards(path: Path, name: str) -> list[Path]:
@@ -173,11 +189,24 @@ def _shards(path: Path, name: str) -> list[Path]:
 
 def _refuse_code(path: Path) -> None:
     for name in _CONFIGS:
-        if (path / name).is_file() and "auto_map" in read_json(path / name):
+        if (path / name).is_file() and (found := _names_code(read_json(path / name))):
             raise ModelError(
-                f"Expected a model of the transformers library, found auto_map in {path / name}, which runs Python code "
-                "from the folder; try a model without custom code, or its state_dict with a factory."
+                f"Expected a model of the transformers library, found {found} in {path / name}, which runs code from "
+                "elsewhere; try a model without custom code, or its state_dict with a factory."
             )
+
+
+def _names_code(value: object, key: str = "") -> str | None:
+    """The entry that names Python code beside the weights, or a kernel to fetch (those are called owner/name)."""
+    if key == "auto_map":
+        return key
+    if isinstance(value, dict):
+        # one implementation may be given for each part of the model
+        inner = ((v, str(k) if not key.endswith("_implementation") else key) for k, v in value.items())
+        return next((found for v, k in inner if (found := _names_code(v, k))), None)
+    if isinstance(value, list):
+        return next((found for v in value if (found := _names_code(v, key))), None)
+    return f"{key} {value!r}" if key.endswith("_implementation") and isinstance(value, str) and "/" in value else None
 
 
 class _quiet:
