@@ -32,7 +32,7 @@ class Duplicates(Check):
         are the same when the model sees the same: for tables the encoded row, for texts the text up to case and
         spaces, for images the pixels. They are nearly the same when, in a table, all categories agree and the numbers
         lie within a tenth of a standard deviation; when two texts share 80 % of their runs of five characters
-        (Jaccard); when two images correlate to 0.98 after brightness and contrast are removed. Excess leakage is near
+        (Jaccard); when two images correlate to 0.98 after brightness and contrast are removed. Excess leakage is
         leakage minus the share of training rows with a twin in the training data: coincidence alone makes both equal.
         Conflicts are rows whose exact twin carries another label. For tables, record leakage counts the test rows
         whose whole row as read, label and unused columns included, stands in the training data.
@@ -67,43 +67,45 @@ class Duplicates(Check):
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
         parts = {name: _Part(part, self, rng) for name, part in splits(data).items()}
+        test, train = parts["test"], parts.get("train")
         estimates: dict[str, Estimate] = {}
         notes: list[str] = []
-        test, train = parts["test"], parts.get("train")
         leaked = self._leakage(test, train, estimates)
+        within: dict[str, Close] = {}
         for name, part in parts.items():
             twins = repeated(part.prints)
-            close = self._close(part, part)
+            within[name] = self._close(part, part)
             estimates[f"exact_duplicates@{name}"] = statistics.proportion(int(twins.sum()), len(twins))
-            near = twins[part.query] | (close[0] >= 0)
+            near = twins[part.query] | (within[name][0] >= 0)
             estimates[f"near_duplicates@{name}"] = statistics.proportion(int(near.sum()), len(near))
             split = conflicting(part.prints, part.data.labels.numpy())
             estimates[f"conflicts@{name}"] = statistics.proportion(int(split.sum()), len(split))
             notes += part.notes(name)
         if train is None:
             notes.append("No training data was given, so leakage could not be looked for.")
-            excess = statistics.undefined("no training data was given", unit="fraction")
+        for kind in ("exact", "near"):
+            estimates[f"excess_leakage@{kind}"] = (
+                _untold()
+                if train is None
+                else statistics.difference(estimates[f"{kind}_leakage"], estimates[f"{kind}_duplicates@train"])
+            )
+        if train is not None and leaked:
+            pairs, twin_of, title = leaked, train.data, "Test rows and their twins in the training data"
         else:
-            excess = statistics.difference(estimates["near_leakage"], estimates["near_duplicates@train"])
-        estimates["excess_leakage"] = excess
-        headline = ("exact_leakage", "near_leakage", "excess_leakage", "near_duplicates@test")
-        pairs = leaked or _pairs(test, test, self._close(test, test), self.shown)
-        title = "Test rows and their twins in the training data" if leaked else "Twins within the test data"
+            pairs, twin_of = _pairs(test, test, within["test"], self.shown), data
+            title = "Twins within the test data"
         return Measured(
             estimates=estimates,
-            headline=headline,
-            tables=(pair_table(pairs, data, train.data if train and leaked else data, title),) if pairs else (),
-            figures=(
-                _bars(estimates),
-                *pair_figures(pairs, data, train.data if train and leaked else data, title),
-            ),
+            headline=("exact_leakage", "near_leakage", "excess_leakage@near", "near_duplicates@test"),
+            tables=(pair_table(pairs, data, twin_of, title),) if pairs else (),
+            figures=(_bars(estimates), *pair_figures(pairs, data, twin_of, title)),
             notes=tuple(notes),
         )
 
     def _leakage(self, test: _Part, train: _Part | None, estimates: dict[str, Estimate]) -> list[Pair]:
         names = ("exact_leakage", "near_leakage") + (("record_leakage",) if test.data.frame is not None else ())
         if train is None:
-            estimates.update({n: statistics.undefined("no training data was given", unit="fraction") for n in names})
+            estimates.update({name: _untold() for name in names})
             return []
         exact = np.isin(test.prints, train.prints)
         close = self._close(test, train)
@@ -127,6 +129,10 @@ class Duplicates(Check):
             return near_texts(queries, references, identical, self.jaccard, self.characters)
         assert not isinstance(a, list) and not isinstance(b, list)
         return near_images(a[part.query], b[other.reference], identical, self.correlation)
+
+
+def _untold() -> Estimate:
+    return statistics.undefined("no training data was given", unit="fraction")
 
 
 class _Part:
@@ -196,7 +202,7 @@ def _bars(estimates: dict[str, Estimate]) -> Bars:
         bars=tuple(
             Bar(label=name.replace("_", " ").replace("@", " in "), value=e.value, low=e.low, high=e.high)
             for name, e in estimates.items()
-            if e.value is not None and name != "excess_leakage"
+            if e.value is not None and not name.startswith("excess")
         ),
         percent=True,
         note="Leakage: test rows with a twin in the training data. Duplicates: rows with a twin in their own split.",

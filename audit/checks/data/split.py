@@ -104,6 +104,8 @@ class Split(Check):
         )
 
     def _auc(self, test: Dataset, train: Dataset, rng: np.random.Generator) -> Estimate:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
+
         n = len(test)
         if n < FEWEST:
             return statistics.undefined(f"needs at least {FEWEST} rows of each split, found {n}", n=n)
@@ -112,8 +114,10 @@ class Split(Check):
         order = np.stack([rng.permutation(n), n + rng.permutation(n)])
         fit, held = order[:, : n // 2].ravel(), order[:, n // 2 :].ravel()
         classifier = self._classifier(isinstance(rows, list), int(rng.integers(2**31 - 1)))
-        classifier.fit(_at(rows, fit), is_test[fit])
-        scores = classifier.predict_proba(_at(rows, held))[:, 1]
+        # small trees on many threads wait for each other: on a busy machine one thread was thirty times faster
+        with threadpool_limits(1):
+            classifier.fit(_at(rows, fit), is_test[fit])
+            scores = classifier.predict_proba(_at(rows, held))[:, 1]
         return statistics.bootstrap(_area, scores, is_test[held], rng=rng, replicates=self.resamples)
 
     def _classifier(self, text: bool, seed: int) -> Any:
