@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 from reports.record import Estimate
 
@@ -134,22 +134,24 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     return Estimate(value=value, low=value - down, high=value + up, n=n, method="Newcombe 95 %", unit=a.unit)
 
 
-def clustered_proportion(shares: ArrayLike) -> Estimate:
+def clustered_proportion(shares: ArrayLike, each: int) -> Estimate:
     """A proportion over clusters, each row a cluster with its share of hits in [0, 1]; undefined for no rows.
 
-    Wilson's interval at the effective sample size p(1 - p) / var(p) (Korn and Graubard 1998; Franco et al. 2019), which
-    is the number of rows where all shares are equal or all are 0 or 1.
+    Wilson's interval at the effective sample size p(1 - p) / var(p) (Korn and Graubard 1998; Franco et al. 2019), taken
+    to be at least the number of rows and at most that of trials.
 
     Args:
         shares: (n,) share of hits of each row; rows are independent, hits within one need not be.
+        each: trials in a row.
     """
     x = np.asarray(shares, dtype=np.float64).ravel()
     n = x.size
     if n == 0:
         return undefined("no rows", unit="fraction")
     p = float(np.clip(x.mean(), 0, 1))
-    variance = float(x.var(ddof=1)) / n if n > 1 else 0.0
-    size = max(n, p * (1 - p) / variance) if variance > 0 else float(n)
+    spread = p * (1 - p)  # of a single trial
+    variance = float(x.var(ddof=1)) if n > 1 else spread
+    size = float(n) if spread == 0 else n * min(max(spread / max(variance, spread / each), 1.0), float(each))
     z = float(stats.norm.ppf(0.5 + LEVEL / 2))
     centre = (p + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size) * (p * (1 - p) / size + z**2 / (4 * size**2)) ** 0.5
@@ -189,4 +191,32 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
         n=int(n),
         method="Agresti-Min 95 %, paired",
         unit="fraction",
+    )
+
+
+def auroc(higher: ArrayLike, lower: ArrayLike) -> Estimate:
+    """Chance that a value of the first sample exceeds one of the second, ties as halves; the area under the ROC curve.
+
+    Newcombe's score-type interval (2006, part 2, method 5), which has a width at 0 and 1 too; undefined where a sample
+    is empty.
+
+    Args:
+        higher: (m,) values that should be the larger ones.
+        lower: (n,) values that should be the smaller ones.
+    """
+    a, b = np.asarray(higher, dtype=np.float64).ravel(), np.asarray(lower, dtype=np.float64).ravel()
+    m, n = a.size, b.size
+    if not m or not n:
+        return undefined(f"needs both kinds, found {m} and {n}", n=m + n)
+    value = float((stats.rankdata(np.concatenate([a, b]))[:m].sum() - m * (m + 1) / 2) / (m * n))
+    z, extra = float(stats.norm.ppf(0.5 + LEVEL / 2)), (m + n) / 2 - 1
+
+    def beyond(theta: float) -> float:
+        spread = 1 + extra * ((1 - theta) / (2 - theta) + theta / (1 + theta))
+        return (value - theta) ** 2 - z**2 * theta * (1 - theta) * spread / (m * n)
+
+    low = float(optimize.brentq(beyond, 0.0, value)) if value > 0 else 0.0
+    high = float(optimize.brentq(beyond, value, 1.0)) if value < 1 else 1.0
+    return Estimate(
+        value=value, low=min(low, value), high=max(high, value), n=m + n, method="Mann-Whitney, Newcombe 95 %"
     )

@@ -109,15 +109,15 @@ def _estimates(
     """Accuracies over cells: an image counts once, with its share of cells, since its cells depend on each other."""
     of_image = right.mean((0, 1))
     relative = statistics.bootstrap(_ratio, of_image, clean.astype(float), rng=rng, unit="fraction")
-    by_name = {name: statistics.clustered_proportion(right[i].mean(0)) for i, name in enumerate(names)}
+    by_name = {name: statistics.clustered_proportion(right[i].mean(0), len(SEVERITIES)) for i, name in enumerate(names)}
     return {
         "clean_accuracy": statistics.proportion(int(clean.sum()), len(clean)),
-        "mean_corruption_accuracy": statistics.clustered_proportion(of_image),
+        "mean_corruption_accuracy": statistics.clustered_proportion(of_image, right[..., 0].size),
         "relative_corruption_accuracy": relative,
         "worst_corruption_accuracy": by_name[names[int(right.mean((1, 2)).argmin())]],
         **{f"accuracy@corruption={name}": estimate for name, estimate in by_name.items()},
         **{
-            f"accuracy@severity={severity}": statistics.clustered_proportion(right[:, j].mean(0))
+            f"accuracy@severity={severity}": statistics.clustered_proportion(right[:, j].mean(0), len(names))
             for j, severity in enumerate(SEVERITIES)
         },
     }
@@ -149,8 +149,10 @@ def _curves(names: tuple[str, ...], clean: NDArray[np.bool_], right: NDArray[np.
         families.setdefault(FAMILY[name], []).append(i)
     points: list[Point] = []
     for family, members in families.items():
-        found = [statistics.clustered_proportion(clean)]
-        found += [statistics.clustered_proportion(right[members, j].mean(0)) for j in range(len(SEVERITIES))]
+        found = [statistics.clustered_proportion(clean, 1)]
+        found += [
+            statistics.clustered_proportion(right[members, j].mean(0), len(members)) for j in range(len(SEVERITIES))
+        ]
         points += [
             point(float(s), e, family) for s, e in zip((0, *SEVERITIES), found, strict=True) if e.value is not None
         ]
