@@ -86,8 +86,8 @@ def solve(
     project = basis @ free
     rest = difference - sign.sum(1)[:, None] / size * total[:, None]
     values = total[:, None] / size + project @ rest
-    # drawn towards themselves by the fit: divided by 1 - leverage as in the jackknife (HC3, MacKinnon and White 1985)
-    residual = (difference - sign @ values) / np.clip(1 - leverage, 1e-3, None)[:, None]
+    # the fit draws residuals towards zero, each by its leverage (HC2, MacKinnon and White 1985)
+    residual = (difference - sign @ values) / np.sqrt(np.clip(1 - leverage, 1e-3, None))[:, None]
     return values, _half_width(plan, project, residual)
 
 
@@ -95,14 +95,16 @@ def _half_width(plan: Design, project: NDArray[np.float64], residual: NDArray[np
     """Half widths from the residuals: stratified sampling without replacement (Cochran 1977, 5.3), linearised.
 
     A pair moves the values by its column of `project` times its residual; only the layers that were sampled vary, and
-    they vary around their own mean.
+    they vary around their own mean. The quantile is Student's with Satterthwaite's degrees of freedom.
     """
-    n, _, outputs = residual.shape
-    variance = np.zeros((n, project.shape[0], outputs))
+    variance = np.zeros((residual.shape[0], project.shape[0], residual.shape[2]))
+    uncertain = np.zeros_like(variance)
     for layer in np.unique(plan.layer[plan.drawn < 1]):
         at = plan.layer == layer
         take, share = int(at.sum()), float(plan.drawn[at][0])
         spread = project[:, at] ** 2 @ residual[:, at] ** 2 - (project[:, at] @ residual[:, at]) ** 2 / take
-        variance += (1 - share) * take / (take - 1) * np.clip(spread, 0, None)
-    freedom = max(1, len(plan.weight) - project.shape[0] + 1)
-    return np.asarray(stats.t.ppf(0.975, freedom) * np.sqrt(variance))
+        of_layer = (1 - share) * take / (take - 1) * np.clip(spread, 0, None)
+        variance += of_layer
+        uncertain += of_layer**2 / (take - 1)
+    freedom = variance**2 / np.where(uncertain > 0, uncertain, 1)
+    return np.where(variance > 0, stats.t.ppf(0.975, np.maximum(freedom, 1)) * np.sqrt(variance), 0.0)

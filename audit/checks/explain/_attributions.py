@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 #: "saliency" and "attention_rollout" have no sign; "random" is the ranking that knows nothing
 METHODS = ("kernel_shap", "lime", "integrated_gradients", "saliency", "attention_rollout", "random")
 
+#: points on a path at first, and at most for each evaluation asked for (a gradient costs about as much as the
+#: coalition rows it replaces)
+START, POINTS = 16, 4
+
 __all__ = ["METHODS", "Attributions", "applicable", "attribute", "log_odds", "remove"]
 
 Values = tuple[NDArray[np.float64], ...]
@@ -103,7 +107,7 @@ def attribute(
         rng: source of the coalitions.
         background: rows that stand for "removed" (tables; each costs one model row a coalition). Pictures and texts
             bring their own and do not look at it.
-        evaluations: coalitions an example (raised to what the number of players needs), or most points on a path.
+        evaluations: coalitions an example (raised to what the number of players needs), or a quarter of the most points on a path.
     """
     seed = int(rng.integers(2**31))
     if method in ("kernel_shap", "lime"):
@@ -167,7 +171,7 @@ def _from_gradients(
     base = np.full(len(data), np.nan)
     full = log_odds(subject.scores(data), targets).double().numpy()
     if method == "integrated_gradients":
-        path = integrate(score, points, baselines, min(16, evaluations), evaluations, tolerance=1e-3)
+        path = integrate(score, points, baselines, START, max(START, POINTS * evaluations), tolerance=1e-3)
         elements, error, spent = path.values.numpy(), path.error.numpy(), path.steps
         base, full = path.base.numpy(), path.full.numpy()
     else:

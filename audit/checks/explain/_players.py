@@ -78,14 +78,14 @@ class Group:
 def groups_of(subject: Subject, data: Dataset, background: Dataset) -> list[Group]:
     import torch
 
-    from audit.explainers.segments import blur, grid, grid_shape
+    from audit.explainers.segments import blur, grid_shape
 
     if subject.text is not None:
         return _texts(subject, data)
     inputs, rows = data.inputs, np.arange(len(data))
     assert isinstance(inputs, torch.Tensor) and isinstance(background.inputs, torch.Tensor)
     if subject.modality is Modality.IMAGE:
-        cells = grid(inputs.shape[-2], inputs.shape[-1], CELLS)
+        cells = cells_of(inputs.shape[-2], inputs.shape[-1])
         down, across = grid_shape(cells)
         names = tuple(f"row {r + 1}, column {c + 1}" for r in range(down) for c in range(across))
         own = blur(inputs).unsqueeze(1)
@@ -98,6 +98,13 @@ def groups_of(subject: Subject, data: Dataset, background: Dataset) -> list[Grou
         names = tuple(feature.name for feature in data.features)
     features = torch.from_numpy(players).reshape(inputs.shape[1:])
     return [Group(rows, inputs, background.inputs, features, names, subject.predict)]
+
+
+def cells_of(height: int, width: int) -> Tensor:
+    """Pixel -> grid cell of a picture of this size, (height, width)."""
+    from audit.explainers.segments import grid
+
+    return grid(height, width, CELLS)
 
 
 def _texts(subject: Subject, data: Dataset) -> list[Group]:
