@@ -165,8 +165,9 @@ def _audit(plan: Plan, root: Path, folder: Path, progress: Any, trust_pickle: bo
 
 
 def _show(record: Record) -> None:
-    from reports.terminal import verdict_table
     from rich.console import Console
+
+    from reports.terminal import verdict_table
 
     Console().print(verdict_table(record))
 
@@ -177,11 +178,10 @@ def _show(record: Record) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Write the judged record and its reports to this folder.")
 def judge(record: Path, policy: str, out: Path | None) -> int:
     """Judge a RECORD again, under another policy; nothing is measured."""
-    from reports.artefacts import write_all
-
     from audit.judgement import exit_code, read_policy
     from audit.judgement import judge as judge_record
     from audit.store import Store
+    from reports.artefacts import write_all
 
     found = _read(record)
     verdicts = judge_record(found, policy)

@@ -6,9 +6,9 @@ import json
 
 import pytest
 import torch
-from audit.checks.data.balance import Balance
 from safetensors.torch import save_file
 
+from audit.checks.data.balance import Balance
 from audit.checks.fit.accuracy import Accuracy
 from reports.record import read_record
 
