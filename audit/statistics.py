@@ -215,8 +215,9 @@ def auroc(higher: ArrayLike, lower: ArrayLike) -> Estimate:
         spread = 1 + extra * ((1 - theta) / (2 - theta) + theta / (1 + theta))
         return (value - theta) ** 2 - z**2 * theta * (1 - theta) * spread / (m * n)
 
-    low = float(optimize.brentq(beyond, 0.0, value)) if value > 0 else 0.0
-    high = float(optimize.brentq(beyond, value, 1.0)) if value < 1 else 1.0
+    # at 0 and 1 the value itself is a root, and the other one is meant
+    low = float(optimize.brentq(beyond, 0.0, min(value, 1 - 1e-9))) if value > 0 else 0.0
+    high = float(optimize.brentq(beyond, max(value, 1e-9), 1.0)) if value < 1 else 1.0
     return Estimate(
         value=value, low=min(low, value), high=max(high, value), n=m + n, method="Mann-Whitney, Newcombe 95 %"
     )

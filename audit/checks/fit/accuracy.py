@@ -32,6 +32,7 @@ class Accuracy(Check):
     How to read it:
         A lift whose interval includes 0 is no evidence of learning. A gap of a few points is usual; a large one asks
         for more data, augmentation, weight decay, dropout or earlier stopping.
+
     References:
         Wilson 1927 (interval of a proportion); Opitz and Burst 2019 (macro F1).
     """
