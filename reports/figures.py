@@ -173,7 +173,13 @@ def _finish(chart: Any, rows: list[dict[str, Any]], height: Any) -> dict[str, An
     import altair as alt
 
     text = {"labelFont": _FONT, "titleFont": _FONT, "labelColor": _INK, "titleColor": _INK}
-    axis = {"gridColor": _RULE, "domainColor": _RULE, "tickColor": _RULE, "labelFontSize": _ROOM, "titleFontSize": _ROOM}
+    axis = {
+        "gridColor": _RULE,
+        "domainColor": _RULE,
+        "tickColor": _RULE,
+        "labelFontSize": _ROOM,
+        "titleFontSize": _ROOM,
+    }
     chart = (
         chart.properties(
             data=alt.InlineData(values=rows),

@@ -155,5 +155,5 @@ def _uri(source: str) -> str:
     path = PureWindowsPath(text)
     if "\\" in text or path.drive:
         text = path.as_posix()
-        return f"file:///{quote(text)}" if path.drive else quote(text)
+        return f"file:///{quote(text, safe='/:')}" if path.drive else quote(text)
     return f"file://{quote(text)}" if PurePosixPath(text).is_absolute() else quote(text.removeprefix("./")) or "model"

@@ -90,14 +90,14 @@ def _cell(cell: Cell, evidence: str, column: str) -> CellView:
 
 
 def estimates(measured: Measured, evidence: str) -> TableView:
-    """Every estimate of a check, by name."""
+    """Every estimate of a check, in the order of their names, which is the same before and after a file."""
     rows = tuple(
         (
             CellView(None, name, numeric=False),
             CellView(number(estimate, evidence, name), "", numeric=True),
             CellView(None, estimate.method, numeric=False),
         )
-        for name, estimate in measured.estimates.items()
+        for name, estimate in sorted(measured.estimates.items())
     )
     return TableView("All estimates", ("name", "value", "method"), (False, True, False), rows, "", len(rows) > FOLDED)
 

@@ -1,0 +1,140 @@
+"""The page in a real browser with the network off: nothing is asked for, nothing overflows, paper shows everything."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import reports
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (path := shutil.which(name))), None
+)
+ARTEFACTS = Path(reports.__file__).parents[1] / "artefacts"
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (chromium, chromium-browser, google-chrome)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=QUIET)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def paths(record, hostile, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    for name, each in (("report", record), ("hostile", hostile)):
+        reports.render(each, folder / f"{name}.html")
+    return folder
+
+
+class Visit:
+    """A page opened offline, with everything it asked for and complained of."""
+
+    def __init__(self, browser, path, width=1200, scheme="light"):
+        self.context = browser.new_context(
+            offline=True, viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        self.page = self.context.new_page()
+        self.complaints, self.requests, self.dialogs = [], [], []
+        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda e: self.complaints.append(str(e)))
+        self.page.on("request", lambda r: self.requests.append(r.url))
+        self.page.on("dialog", lambda d: (self.dialogs.append(d.message), d.dismiss()))
+        self.url = path.as_uri()
+        self.page.goto(self.url, wait_until="load")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+    def keep(self, name):
+        ARTEFACTS.mkdir(exist_ok=True)
+        self.page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
+
+
+@pytest.mark.parametrize("name", ["report", "hostile"])
+@pytest.mark.parametrize(
+    ("width", "scheme", "shot"), [(1200, "light", "light"), (1200, "dark", "dark"), (400, "light", "narrow")]
+)
+def test_the_page_is_closed_and_fits(browser, paths, name, width, scheme, shot):
+    with Visit(browser, paths / f"{name}.html", width, scheme) as visit:
+        assert visit.complaints == []
+        assert visit.dialogs == []
+        assert [r for r in visit.requests if not r.startswith("data:")] == [visit.url]
+        visit.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+        visit.keep(f"report-{name}-{shot}")
+
+
+def test_dark_and_light_differ_and_charts_follow(browser, paths):
+    colours = {}
+    for scheme in ("light", "dark"):
+        with Visit(browser, paths / "report.html", scheme=scheme) as visit:
+            colours[scheme] = visit.page.evaluate(
+                """() => {
+                    const style = (q) => getComputedStyle(document.querySelector(q));
+                    return [style('body').backgroundColor, style('.chart text').fill,
+                            style('.chart path[fill^="var"]').fill];
+                }"""
+            )
+    assert all(a != b for a, b in zip(colours["light"], colours["dark"], strict=True))
+
+
+def test_pictures_load_and_pixels_keep_their_edges(browser, paths):
+    with Visit(browser, paths / "report.html") as visit:
+        states = visit.page.evaluate(
+            "[...document.images].map(i => [i.complete && i.naturalWidth > 0, getComputedStyle(i).imageRendering])"
+        )
+    assert len(states) == 4
+    assert all(state == [True, "pixelated"] for state in states)
+
+
+def test_labels_stay_inside_their_chart(browser, paths):
+    with Visit(browser, paths / "report.html") as visit:
+        beyond = visit.page.evaluate(
+            """() => [...document.querySelectorAll('.chart text')].filter(t => {
+                const box = t.getBoundingClientRect(), chart = t.closest('svg').getBoundingClientRect();
+                return box.left < chart.left - 1 || box.right > chart.right + 8;
+            }).map(t => t.textContent)"""
+        )
+    assert beyond == []
+
+
+def test_paper_shows_what_is_folded(browser, paths):
+    def seen(visit):
+        return visit.page.evaluate(
+            "[...document.querySelectorAll('details.method > *:not(summary)')].map(e => e.checkVisibility())"
+        )
+
+    with Visit(browser, paths / "report.html") as visit:
+        assert not any(seen(visit))
+        visit.page.emulate_media(media="print")
+        assert seen(visit)
+        assert all(
+            visit.page.evaluate(
+                "[...document.querySelectorAll('details.method > *:not(summary)')]"
+                ".map(e => e.getBoundingClientRect().height > 0)"
+            )
+        )
+        ARTEFACTS.mkdir(exist_ok=True)
+        visit.page.pdf(path=ARTEFACTS / "report-paper.pdf", format="A4")
