@@ -67,27 +67,29 @@ class Game:
         n, m = len(self.inputs), keep.shape[-2]
         b = self.background.shape[1]
         keep = keep.to(self.inputs.device)
-        shared = keep.ndim == 2
-        total = n * m * b
-        sums: Tensor | None = None
-        for start in range(0, total, self._rows):
-            at = torch.arange(start, min(start + self._rows, total), device=self.inputs.device)
-            case, row = at // b, at % b
+        step, width = max(1, self._rows // b), min(b, self._rows)
+        found = []
+        for start in range(0, n * m, step):
+            case = torch.arange(start, min(start + step, n * m), device=self.inputs.device)
             example, coalition = case // m, case % m
-            players_kept = keep[coalition] if shared else keep[example, coalition]
-            scores = self._scores(self._masked(players_kept, example, row))
-            if sums is None:
-                sums = torch.zeros(n * m, scores.shape[1], dtype=torch.float64)
-            sums.index_add_(0, case.cpu(), scores)
-        assert sums is not None
-        return (sums / b).reshape(n, m, -1)
+            stays = self._stays(keep[coalition] if keep.ndim == 2 else keep[example, coalition])
+            total = torch.zeros((), dtype=torch.float64)
+            for first in range(0, b, width):
+                scores = self._scores(self._masked(stays, example, slice(first, first + width)))
+                total = total + scores.reshape(len(case), -1, scores.shape[1]).sum(dim=1)
+            found.append(total / b)
+        return torch.cat(found).reshape(n, m, -1)
 
-    def _masked(self, kept: Tensor, example: Tensor, row: Tensor) -> Tensor:
+    def _stays(self, kept: Tensor) -> Tensor:
+        """Players that stay (c, players) to elements that stay (c, ...)."""
         # an extra, always present player stands for the elements that are never removed
-        always = torch.ones(len(kept), 1, dtype=torch.bool, device=kept.device)
-        stays = torch.cat([kept, always], dim=1)[:, self.element]
-        owner = example if len(self.background) > 1 else torch.zeros_like(example)
-        return torch.where(stays.reshape(-1, *self.inputs.shape[1:]), self.inputs[example], self.background[owner, row])
+        kept = torch.nn.functional.pad(kept, (0, 1), value=True)
+        return kept[:, self.element].reshape(-1, *self.inputs.shape[1:])
+
+    def _masked(self, stays: Tensor, example: Tensor, part: slice) -> Tensor:
+        """Every case over some background rows, (c * rows, ...)."""
+        rows = self.background[:, part] if len(self.background) == 1 else self.background[example, part]
+        return torch.where(stays.unsqueeze(1), self.inputs[example].unsqueeze(1), rows).flatten(0, 1)
 
     def _scores(self, batch: Tensor) -> Tensor:
         with torch.no_grad():

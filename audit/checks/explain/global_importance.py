@@ -46,16 +46,16 @@ class GlobalImportance(Check):
     """
 
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"rows": 256, "media": 32, "evaluations": 512, "background": 16},
-        Effort.EXHAUSTIVE: {"rows": 1024, "media": 256, "evaluations": 8192, "background": 100},
+        Effort.QUICK: {"rows": 64, "media": 32, "evaluations": 512, "background": 16},
+        Effort.EXHAUSTIVE: {"rows": 512, "media": 256, "evaluations": 4096, "background": 64},
     }
 
     #: examples explained, of tables
-    rows: int = 384
+    rows: int = 128
     #: examples explained, of pictures and texts, where each evaluation costs more
     media: int = 64
     #: coalitions asked for in each example
-    evaluations: int = 2048
+    evaluations: int = 1024
     #: training rows that stand for "removed" (tables)
     background: int = 32
     #: examples a word must stand in before it is ranked
