@@ -41,6 +41,7 @@ class Corruptions(Check):
         Severities follow the published benchmark, fitted to the size of the image; they compare models, and do not
         claim how often a corruption occurs. Look at the kinds your camera makes. Add the worst ones to the training
         data. The worst corruption is picked after the fact, so its figure leans to the low side.
+
     References:
         Hendrycks and Dietterich 2019; DeVries and Taylor 2017 (occlusion).
     """

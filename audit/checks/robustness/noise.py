@@ -49,6 +49,7 @@ class Noise(Check):
         Answers changed counts every flip, also from wrong to right; accuracy lost counts the balance. A column whose
         wrong unit costs much deserves a range check before the model. If missing values cost much, train with some
         values missing.
+
     References:
         Schelter, Rukat and Biessmann 2020.
     """

@@ -35,6 +35,7 @@ class TextEvasion(Check):
         Each figure is an upper bound: another search may find more. Compare it with the accuracy at 0 words. If one
         misspelt word is enough for many texts, the model leans on single words; train on misspelt copies, or check
         the spelling before the model.
+
     References:
         Gao, Lanchantin, Soffa and Qi 2018; Jin, Jin, Zhou and Szolovits 2020; Pruthi, Dhingra and Lipton 2019.
     """

@@ -40,6 +40,7 @@ class TextNoise(Check):
         Answers changed counts every flip, also from wrong to right; accuracy lost counts the balance. Some loss under
         dropped words is right, since they may carry the meaning; capitals and punctuation should cost next to nothing.
         Train on noisy copies, or use a tokenizer that falls back to characters.
+
     References:
         Belinkov and Bisk 2018; Pruthi, Dhingra and Lipton 2019.
     """
