@@ -10,7 +10,25 @@ from reports.record import Estimate, Gate
 
 FRACTION = "fraction"
 _SPELT = (
-    *("AUC", "CPU", "CUDA", "ECE", "F1", "FLOPs", "FNR", "FPR", "GPU", "ID", "IG", "IoU", "KS", "LIME", "MCE", "NLL"),
+    *(
+        "AUC",
+        "AUROC",
+        "CPU",
+        "CUDA",
+        "ECE",
+        "F1",
+        "FLOPs",
+        "FNR",
+        "FPR",
+        "GPU",
+        "ID",
+        "IG",
+        "IoU",
+        "KS",
+        "LIME",
+        "MCE",
+        "NLL",
+    ),
     *("PGD", "ROC", "SHAP", "TPR", "TNR", "p50", "p90", "p95", "p99"),
 )
 _ACRONYMS = {name.casefold(): name for name in _SPELT} | {"linf": "L∞", "l0": "L0", "l1": "L1", "l2": "L2"}

@@ -175,8 +175,8 @@ def evasion() -> Measured:
 def explanations() -> Measured:
     heat = tuple(tuple(round(math.sin(x / 2) * math.cos(y / 3), 3) for x in range(8)) for y in range(8))
     return Measured(
-        estimates={"faithfulness": fraction(0.31, 0.05, 200), "agreement@shap-lime": count(0.62, n=200)},
-        headline=("faithfulness",),
+        estimates={"deletion_gain@kernel_shap": fraction(0.31, 0.05, 200), "agreement@shap-lime": count(0.62, n=200)},
+        headline=("deletion_gain@kernel_shap",),
         figures=(
             Images(
                 title="Where the model looks",
@@ -230,7 +230,7 @@ def cost() -> Measured:
 def full_record() -> Record:
     fit = entry("fit.accuracy", accuracy(), resamples=1000)
     attack = entry("robustness.evasion", evasion(), steps=40, eps=[0.1, 0.5])
-    why = entry("explain.local", explanations())
+    why = entry("explain.faithfulness", explanations())
     price = entry("cost.size", cost())
     broken = entry("fairness.rates", Failed(error="ValueError: no group has rows (rates.py:42)"))
     skipped = entry("data.leakage", Skipped(reason="needs training data; the plan names none"))
@@ -261,7 +261,7 @@ def full_record() -> Record:
         environment={"assay": "0.1.0", "date": "2026-01-02 03:04 UTC", "python": "3.11.9", "torch": "2.13.0"},
         settings={"effort": "quick", "seed": 0},
         cards=(
-            card("explain.local", "Single answers explained"),
+            card("explain.faithfulness", "Single answers explained"),
             card("robustness.evasion", "Evasion"),
             card("fairness.rates", "Rates of each group"),
             card("data.leakage", "Leakage between the splits"),

@@ -12,27 +12,27 @@ SECTION = Section(
     phrases=(
         Phrase("explain.*/importance@*", "It leans most on {slice}, whose mean effect is {}."),
         Phrase("explain.*/share_of_top_3", "The three strongest inputs carry {} of all effects."),
-        Phrase("explain.*/*faithful*", "How far the explanations point at what truly moves the answer: {}."),
-        Phrase("explain.*/*agreement*", "Two methods agree to {}."),
-        Phrase("explain.*/*reliance*", "What it owes to {slice}: {}."),
+        Phrase("explain.faithfulness/deletion_gain@*", "Deleting what {slice} ranks first beats a random order by {}."),
+        Phrase("explain.protected_reliance/changed_answers@*", "Changing {slice} alone changes {} of the answers."),
+        Phrase("explain.agreement/*", "Agreement of two methods ({slice}): {}."),
     ),
     advice=(
         Advice(
-            "explain.*/*reliance*",
+            "explain.protected_reliance/*",
             "The answer depends on a protected attribute. Train without it and without its proxies, then measure "
             "accuracy and fairness again; or write down why the dependence is lawful and needed.",
         ),
         Advice(
-            "explain.*/*faithful*",
+            "explain.faithfulness/*",
             "Do not show these explanations to anybody yet: what they point at moves the answer no more than chance does. "
             "Try more evaluations, another baseline or background, or another method.",
         ),
         Advice(
-            "explain.*/*agreement*",
+            "explain.agreement/*",
             "The methods disagree. Trust what the faithfulness figures support, and quote no single ranking.",
         ),
         Advice(
-            "explain.*/*random*",
+            "explain.*random*/*",
             "An explanation that survives the destruction of the weights shows the input, not the model. Drop that method "
             "for this architecture.",
         ),

@@ -13,6 +13,10 @@ SECTION = Section(
         Phrase("fit.accuracy/accuracy", "Accuracy is {}."),
         Phrase("fit.accuracy/train_test_gap", "On its training data it is better by {}."),
         Phrase("fit.calibration/ece", "Its confidence is off by {} on average."),
+        Phrase(
+            "fit.confidence/auroc",
+            "Its confidence tells right answers from wrong ones with an AUROC of {}; 0.5 is chance.",
+        ),
         Phrase("fit.accuracy/lift_over_majority", "That is {} more than always answering the commonest class."),
         Phrase("fit.accuracy/macro_f1", "Macro F1, in which rare classes count as much as common ones, is {}."),
     ),
@@ -32,6 +36,16 @@ SECTION = Section(
         Advice(
             "fit.calibration/*",
             "Its confidence misleads. Fit a temperature on held-out rows (it changes no answer), and measure again.",
+        ),
+        Advice(
+            "fit.confidence/*",
+            "Its confidence cannot tell right answers from wrong ones: do not route doubtful cases by it. Try an ensemble, "
+            "or hold back by another signal.",
+        ),
+        Advice(
+            "fit.calibration/overconfidence",
+            "It is surer than it is right. Fit a temperature on held-out rows before anybody acts on its confidence.",
+            above=0.0,
         ),
         Advice(
             "fit.accuracy/recall@*",

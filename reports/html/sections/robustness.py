@@ -12,6 +12,8 @@ SECTION = Section(
     question="How little does it take to break this model, can that number be trusted, and what would hardening cost?",
     phrases=(
         Phrase("robustness.*evasion/robust_accuracy@*", "Under attack ({slice}) {} of the answers stay right."),
+        Phrase("robustness.evasion/untrusted_findings@*", "Signs that the {slice} attack was blinded: {}."),
+        Phrase("robustness.groups/*", "Under attack the groups of {slice} differ by up to {}."),
         Phrase("robustness.*/mean_corruption_accuracy", "Over all corruptions and severities {} stay right."),
         Phrase("robustness.*/worst_corruption_accuracy", "Under the worst corruption {} stay right."),
         Phrase("robustness.*/accuracy_drop@*", "Noise ({slice}) costs {} of accuracy."),
@@ -20,13 +22,19 @@ SECTION = Section(
     ),
     advice=(
         Advice(
-            "robustness.*evasion/*",
-            "An attacker needs little. Train against the attack (adversarial training, TRADES), limit what an input may "
-            "contain, and keep the scores from those who may attack; then measure again, for hardening costs accuracy.",
+            "robustness.evasion/untrusted_findings*",
+            "The attack may have been blinded (masked gradients), so the robustness shown may be an illusion. Run the "
+            "exhaustive effort and believe the strongest attack only.",
+            above=0.0,
         ),
         Advice(
-            "robustness.*masking*/*",
-            "The robustness shown may be an illusion of masked gradients. Believe the strongest attack, not the mean one.",
+            "robustness.groups/*",
+            "Some groups are easier to attack. Harden with their rows weighted up, and measure each group again.",
+        ),
+        Advice(
+            "robustness.*evasion/robust_accuracy*",
+            "An attacker needs little. Train against the attack (adversarial training, TRADES), limit what an input may "
+            "contain, and keep the scores from those who may attack; then measure again, for hardening costs accuracy.",
         ),
         Advice(
             "robustness.corruptions/*",
