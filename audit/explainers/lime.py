@@ -24,7 +24,7 @@ def lime(
     seed: int = 0,
     batch_size: int | None = None,
     width: float = 0.25,
-    ridge: float = 0.01,
+    ridge: float = 1e-6,
 ) -> Attribution:
     """Local linear surrogate over the presence of players (Ribeiro, Singh and Guestrin 2016).
 
@@ -42,8 +42,8 @@ def lime(
         seed: of the coalitions; the global generators are not touched.
         batch_size: rows a call of `predict`; None chooses by memory.
         width: width of the locality kernel.
-        ridge: penalty on the squared coefficients (not on the intercept), against a total weight of at most
-            `evaluations`. The `lime` package uses 1.
+        ridge: penalty on the squared coefficients (not on the intercept), as a share of the total weight of the
+            coalitions. The `lime` package takes 1 whatever the total, which shrinks small samples.
 
     Returns:
         An `Attribution` with values (n, players, outputs), the coefficients; `fit` is the weighted R², NaN where the
@@ -61,7 +61,7 @@ def lime(
     distance = 1 - np.sqrt(keep.mean(1))
     weight = np.sqrt(np.exp(-((distance / width) ** 2)))
     scores = game.values(torch.from_numpy(keep)).numpy()
-    coefficients, half, fit = surrogate(keep, weight, scores, ridge)
+    coefficients, half, fit = surrogate(keep, weight, scores, ridge * weight.sum())
     if exact:
         half = np.zeros_like(half)
     values, spread = torch.from_numpy(coefficients[:, 1:]), torch.from_numpy(half[:, 1:])
