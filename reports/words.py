@@ -142,7 +142,10 @@ class _Form:
         magnitude = math.floor(math.log10(largest)) if largest else 0
         width = high - low
         if width > 0:
-            digits = min(1 - math.floor(math.log10(width)), 5 - magnitude)
+            digits = 1 - math.floor(math.log10(width))
+            if low > 0 or high < 0:  # a wide interval must not round what lies off zero to zero
+                digits = max(digits, -math.floor(math.log10(min(abs(low), abs(high)))))
+            digits = min(digits, 5 - magnitude)
         else:
             digits = 0 if float(value).is_integer() else 3 - magnitude
         return cls(max(0, digits), largest != 0 and not 1e-4 <= largest < 1e15, trim=width == 0)

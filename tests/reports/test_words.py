@@ -37,6 +37,7 @@ def estimate(value, low, high, n=100, method="Wilson 95 %", unit="fraction"):
             "3.20 × 10⁻⁷ s (95 % interval 2.90 × 10⁻⁷ to 4.00 × 10⁻⁷, n = 9)",
         ),
         (estimate(1234.5, 1200, 1300, 9, unit="ms"), "t", "1,234 ms (95 % interval 1,200 to 1,300, n = 9)"),
+        (estimate(0.3, 0.29, 296, 10, unit="ms"), "t", "0.3 ms (95 % interval 0.3 to 296.0, n = 10)"),
         (Estimate(value=None, n=0, method="undefined", reason="no rows"), "a", "undefined: no rows"),
         (estimate(-0.00001, -0.02, 0.02), "gap", "0.0 percentage points (95 % interval −2.0 to 2.0, n = 100)"),
     ],
