@@ -12,7 +12,8 @@ from pydantic import Field
 
 from audit.errors import PlanError, nearest
 from audit.plan import Strict, read_yaml, validate
-from reports.record import Entry, Estimate, Failed, Gate, Measured, Outcome, Record, Severity, Skipped, Verdict
+from reports.record import Entry, Estimate, Failed, Gate, Measured, Outcome, Record, Skipped, Verdict
+from reports.summary import EXIT_CODES, overall
 
 
 class ExitCode(IntEnum):
@@ -71,13 +72,8 @@ def judge(record: Record, policy: str = "default") -> tuple[Verdict, ...]:
 
 
 def exit_code(verdicts: Iterable[Verdict]) -> ExitCode:
-    """FAILED where an error gate failed, INSUFFICIENT where one could not be decided or no gate was held at all."""
-    decisive = [v.outcome for v in verdicts if v.gate.severity is Severity.ERROR]
-    if Outcome.FAIL in decisive:
-        return ExitCode.FAILED
-    if not decisive or Outcome.INSUFFICIENT in decisive:
-        return ExitCode.INSUFFICIENT
-    return ExitCode.PASSED
+    """PASSED, FAILED or INSUFFICIENT; warnings do not count, and no deciding gate at all is INSUFFICIENT."""
+    return ExitCode(EXIT_CODES[overall(verdicts)])
 
 
 def _hold(gate: Gate, evidence: Iterable[Entry]) -> list[Verdict]:
@@ -90,7 +86,7 @@ def _hold(gate: Gate, evidence: Iterable[Entry]) -> list[Verdict]:
         match entry.evidence:
             case Measured(estimates=estimates):
                 absent = "the check measured no such estimate"
-                for name, estimate in estimates.items():
+                for name, estimate in sorted(estimates.items()):  # as the written record has them
                     if fnmatchcase(name, name_pattern):
                         outcome, why = compare(gate, estimate)
                         verdicts.append(_verdict(gate, entry, name, outcome, estimate, why))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reports.record import Failed, Outcome, Record, Severity, Skipped, Verdict
@@ -57,18 +58,19 @@ class Summary:
         return tuple(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
 
 
+def overall(verdicts: Iterable[Verdict]) -> Outcome:
+    """FAIL where a deciding gate failed, INSUFFICIENT where one could not be decided or none was held, else PASS."""
+    decisive = {v.outcome for v in verdicts if v.gate.severity is Severity.ERROR}
+    if Outcome.FAIL in decisive:
+        return Outcome.FAIL
+    return Outcome.PASS if decisive == {Outcome.PASS} else Outcome.INSUFFICIENT
+
+
 def summarise(record: Record) -> Summary:
-    """Sum the record up, as `audit` does in its exit code."""
-    decided = Counter(v.outcome for v in record.verdicts if v.gate.severity is Severity.ERROR)
-    if decided[Outcome.FAIL]:
-        outcome = Outcome.FAIL
-    elif not decided or decided[Outcome.INSUFFICIENT]:
-        outcome = Outcome.INSUFFICIENT
-    else:
-        outcome = Outcome.PASS
+    """Sum the record up."""
     return Summary(
-        outcome=outcome,
-        decided=decided,
+        outcome=overall(record.verdicts),
+        decided=Counter(v.outcome for v in record.verdicts if v.gate.severity is Severity.ERROR),
         warnings=Counter(v.outcome for v in record.verdicts if v.gate.severity is Severity.WARNING),
         skipped=sum(isinstance(entry.evidence, Skipped) for entry in record.evidence),
         failed=sum(isinstance(entry.evidence, Failed) for entry in record.evidence),
