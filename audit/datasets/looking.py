@@ -174,7 +174,9 @@ def _facts(
             numeric = pd.api.types.is_numeric_dtype(distinct)
             classes = tuple(key(v) for v in (distinct.sort_values() if numeric else sorted(distinct, key=str)))
     texts = [str(c) for c in frame.columns if c != label and is_text(frame[c])]
-    protected = tuple(str(c) for c in frame.columns if c != label and PROTECTED.search(str(c).lower()))
+    named = [str(c) for c in frame.columns if c != label and PROTECTED.search(str(c).lower())]
+    # an age in years makes a group of every year; groups are what a person would compare
+    protected = tuple(name for name in named if frame[name].nunique() <= CLASSES)
     modality = Modality.IMAGE if "image" in arrays.values() else Modality.TABULAR
     if texts and not arrays:
         modality = Modality.TEXT
