@@ -60,7 +60,7 @@ class Duplicates(Check):
     shown: int = 10
 
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"queries": 2000, "references": 10_000},
+        Effort.QUICK: {"queries": 2000, "references": 10_000, "characters": 400},
         Effort.EXHAUSTIVE: {"queries": 100_000, "references": 500_000, "characters": 10_000},
     }
 
@@ -80,7 +80,7 @@ class Duplicates(Check):
             estimates[f"near_duplicates@{name}"] = statistics.proportion(int(near.sum()), len(near))
             split = conflicting(part.prints, part.data.labels.numpy())
             estimates[f"conflicts@{name}"] = statistics.proportion(int(split.sum()), len(split))
-            notes += part.notes(name)
+            notes += part.notes(name, self.characters)
         if train is None:
             notes.append("No training data was given, so leakage could not be looked for.")
         for kind in ("exact", "near"):
@@ -146,9 +146,12 @@ class _Part:
         self.reference = np.sort(_sample(first, check.references, rng))
         self.query = np.sort(_sample(np.arange(len(data)), check.queries, rng))
 
-    def notes(self, name: str) -> list[str]:
-        """What was sampled."""
+    def notes(self, name: str, characters: int) -> list[str]:
+        """What was sampled or cut."""
         out = []
+        long = sum(len(text) > characters for text in self.data.inputs) if isinstance(self.data.inputs, list) else 0
+        if long:
+            out.append(f"Near twins were judged by the first {characters} characters; {long} {name} texts are longer.")
         if len(self.query) < len(self.data):
             out.append(f"Near twins of the {name} data were sought for {len(self.query)} of {len(self.data)} rows.")
         if len(self.reference) < self.distinct:

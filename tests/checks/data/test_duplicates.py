@@ -124,6 +124,8 @@ def test_samples_are_told(make: Callable[..., Dataset], subject: Subject) -> Non
     assert measured.estimates["near_leakage"].n == 20
     assert any("20 of 60 rows" in note for note in measured.notes)
     assert any("30 of 60 distinct train rows" in note for note in measured.notes)
+    cut = run(data, subject, characters=10)
+    assert any("first 10 characters; 60 test texts are longer" in note for note in cut.notes)
 
 
 def test_negative_zero_is_zero(table: Callable[..., Dataset], subject: Subject) -> None:
