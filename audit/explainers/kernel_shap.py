@@ -79,9 +79,9 @@ def solve(
     size = sign.shape[1]
     # an orthonormal basis of the vectors that sum to 0: values = total / size + basis @ free
     basis = np.linalg.qr(np.column_stack([np.ones(size), np.eye(size)[:, 1:]]))[0][:, 1:]
-    root = np.sqrt(plan.weight)[:, None]
     regressors = sign @ basis
-    free = np.linalg.pinv(root * regressors) * root.T
+    weighted = plan.weight[:, None] * regressors
+    free = np.linalg.pinv(regressors.T @ weighted, hermitian=True) @ weighted.T
     leverage = np.einsum("kf,fk->k", regressors, free)
     project = basis @ free
     rest = difference - sign.sum(1)[:, None] / size * total[:, None]

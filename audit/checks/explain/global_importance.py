@@ -83,7 +83,7 @@ class GlobalImportance(Check):
             for i in shown
         }
         estimates["share_of_top_3"] = statistics.bootstrap(
-            _top_3, size, rng=rng, replicates=self.resamples, unit="fraction"
+            _share, _largest(size, 3), size.sum(1), rng=rng, replicates=self.resamples, unit="fraction"
         )
         estimates["relative_error"] = statistics.mean(_relative_error(found), unit="fraction")
         gap = max(abs(b + v.sum() - f) for b, v, f in zip(found.base, found.values, found.full, strict=True))
@@ -140,10 +140,13 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean())
 
 
-def _top_3(size: NDArray[np.float64]) -> float:
-    importance = np.sort(size.mean(0))
-    total = importance.sum()
-    return float(importance[-3:].sum() / total) if total > 0 else float("nan")
+def _largest(size: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """(n,) magnitude that falls to the names that are largest over all examples."""
+    return np.asarray(size[:, np.argsort(-size.mean(0), kind="stable")[:count]].sum(1))
+
+
+def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> float:
+    return float(part.sum() / whole.sum()) if whole.sum() > 0 else float("nan")
 
 
 def _relative_error(found: Attributions) -> NDArray[np.float64]:
