@@ -40,9 +40,10 @@ class Split(Check):
         too much.
     How to read it:
         An AUC of 0.5 means that no difference was found, 1 that every row can be told. An interval above 0.5 shows
-        drift: the columns named first say where. An AUC clearly below 0.5 is a sign of leakage: rows that stand in
-        both splits are learnt under one name and met under the other. Intervals of single columns do not allow for
-        the number of columns shown.
+        drift: the columns named first say where. An AUC below 0.5 is no drift; far below, it can come from leakage,
+        because rows that stand in both splits are learnt under one name and met under the other (see the check of
+        duplicates). The interval takes rows as independent and is too narrow where they come in families, such as
+        several texts about one film; so are those of single columns, which do not allow for the number shown.
 
     References:
         Lopez-Paz and Oquab 2017 (classifier two-sample test); Cohen 1988 (standardised difference); Efron 1979.
