@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -78,12 +79,11 @@ def test_public_names_are_exact(module, names):
 
 
 @pytest.mark.parametrize("module", ["attacks", "audit.explainers", "audit.datasets", "audit.loading", "reports"])
-def test_every_public_name_is_there_documented_and_sorted(module):
+def test_every_public_name_is_there_and_documented(module):
     found = importlib.import_module(module)
-    assert list(found.__all__) == sorted(found.__all__)
     for name in found.__all__:
         value = getattr(found, name)
-        if callable(value):
+        if inspect.isfunction(value) or inspect.isclass(value):
             assert value.__doc__, f"{module}.{name} has no docstring"
 
 

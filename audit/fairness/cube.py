@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from audit.errors import DataError, nearest
 from audit.fairness import intervals
+from audit.fairness.grouping import class_codes, class_values, group_codes
 from audit.statistics import LEVEL, undefined
 from reports.record import Estimate, Outcome
 
@@ -96,15 +96,15 @@ class Cube:
             raise DataError(f"Expected y_true and y_pred of one length, found {n} and {len(predicted)}.")
         if n == 0:
             raise DataError("Expected at least one row, found none.")
-        known = tuple(classes) if classes is not None else _values(np.concatenate([true, predicted]))
-        t, p = _codes(true, known, "y_true"), _codes(predicted, known, "y_pred")
+        known = tuple(classes) if classes is not None else class_values(np.concatenate([true, predicted]))
+        t, p = class_codes(true, known, "y_true"), class_codes(predicted, known, "y_pred")
         if positive is None:
             positive = known[-1]
         elif positive not in known:
             raise DataError(
                 f"Expected positive to be a class, found {positive!r}{nearest(str(positive), map(str, known))}"
             )
-        keys, g = _group_codes(groups, n)
+        keys, g = group_codes(groups, n)
         w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
         if w.shape != (n,) or not np.isfinite(w).all() or (w < 0).any() or w.sum() == 0:
             raise DataError(f"Expected weights: {n} finite numbers >= 0 that are not all 0, found {_describe(w)}.")
@@ -259,72 +259,6 @@ class Cube:
         positive = np.arange(len(self.classes)) == self.positive
         sides = {None: np.ones_like(positive), "positive": positive, "negative": ~positive}
         return np.outer(sides[true], sides[predicted])
-
-
-def _values(values: NDArray[Any]) -> tuple[Any, ...]:
-    return tuple(sorted(pd.unique(pd.Series(values)), key=lambda v: (str(type(v)), v)))
-
-
-def _codes(values: NDArray[Any], classes: Sequence[Any], name: str) -> NDArray[np.int64]:
-    codes = pd.Index(list(classes)).get_indexer(pd.Index(values))
-    if (codes < 0).any():
-        row = int(np.flatnonzero(codes < 0)[0])
-        raise DataError(
-            f"Expected {name} to hold the classes {list(classes)}, found {values[row : row + 1].tolist()[0]!r} in row {row}; "
-            "try passing classes, not scores."
-        )
-    return np.asarray(codes, dtype=np.int64)
-
-
-def _group_codes(groups: Any, n: int) -> tuple[tuple[Hashable, ...], NDArray[np.int64]]:
-    """Group keys and each row's position among them."""
-    if isinstance(groups, Mapping | pd.DataFrame):
-        columns = [_column(groups[name], n, str(name)) for name in groups]
-        if not columns:
-            raise DataError("Expected at least one group column, found none.")
-    else:
-        return _column(groups, n, "groups")
-    # only combinations that occur; declared but empty categories appear through single attributes
-    code = np.zeros(n, dtype=np.int64)
-    for keys, codes in columns:
-        code = code * len(keys) + codes
-    unique, inverse = np.unique(code, return_inverse=True)
-    combined: list[Hashable] = []
-    for value in unique:
-        key: list[Hashable] = []
-        for keys, _ in reversed(columns):
-            value, at = divmod(int(value), len(keys))
-            key.append(keys[at])
-        combined.append(tuple(reversed(key)))
-    return tuple(combined), inverse.astype(np.int64)
-
-
-def _column(values: Any, n: int, name: str) -> tuple[tuple[Hashable, ...], NDArray[np.int64]]:
-    series = (
-        values
-        if isinstance(values, pd.Series)
-        else pd.Series(values, dtype=None if hasattr(values, "dtype") else object)
-    )
-    if len(series) != n:
-        raise DataError(f"Expected one group value a row in {name!r}: {n}, found {len(series)}.")
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        codes, keys = series.cat.codes.to_numpy(np.int64), list(series.cat.categories)
-    else:
-        # equal but differently typed values (1 and True and 1.0) stay apart
-        tagged = pd.Series(
-            [None if v is None or v != v else (type(v).__name__, v) for v in series.to_numpy()], dtype=object
-        )
-        codes, uniques = pd.factorize(tagged, sort=False)
-        order = sorted(range(len(uniques)), key=lambda i: (uniques[i][0], uniques[i][1]))
-        rank = np.empty(len(order) + 1, dtype=np.int64)
-        rank[order] = np.arange(len(order))
-        rank[-1] = -1
-        codes, keys = rank[codes], [uniques[i][1] for i in order]
-    result: NDArray[np.int64] = np.asarray(codes, dtype=np.int64)
-    if (result < 0).any():
-        keys.append(None)
-        result = np.where(result < 0, len(keys) - 1, result)
-    return tuple(keys), result
 
 
 def _describe(weights: NDArray[np.float64]) -> str:
