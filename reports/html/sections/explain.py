@@ -12,9 +12,12 @@ SECTION = Section(
     phrases=(
         Phrase("explain.*/importance@*", "It leans most on {slice}, whose mean effect is {}."),
         Phrase("explain.*/share_of_top_3", "The three strongest inputs carry {} of all effects."),
-        Phrase("explain.faithfulness/deletion_gain@*", "Deleting what {slice} ranks first beats a random order by {}."),
+        Phrase(
+            "explain.faithfulness/faithfulness@*",
+            "Taking away what {slice} ranks first moves the answer by {} more than a random order does.",
+        ),
         Phrase("explain.protected_reliance/changed_answers@*", "Changing {slice} alone changes {} of the answers."),
-        Phrase("explain.agreement/*", "Agreement of two methods ({slice}): {}."),
+        Phrase("explain.agreement/agreement", "The methods rank the inputs alike with a correlation of {}."),
     ),
     advice=(
         Advice(
