@@ -169,7 +169,10 @@ def _show(record: Record) -> None:
 
     from reports.terminal import verdict_table
 
-    Console().print(verdict_table(record))
+    console = Console()
+    # in a log nobody widens the window
+    wide = console if console.is_terminal else Console(width=120)
+    wide.print(verdict_table(record))
 
 
 @commands.command()

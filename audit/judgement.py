@@ -126,7 +126,7 @@ def compare(gate: Gate, estimate: Estimate) -> tuple[Outcome, str]:
             return Outcome.PASS, "the whole interval stays within the bound"
         if estimate.low > gate.at_most:
             return Outcome.FAIL, "the whole interval lies above the bound"
-    return Outcome.INSUFFICIENT, f"the bound lies inside the interval; n = {estimate.n} is too few to decide"
+    return Outcome.INSUFFICIENT, f"the interval reaches across the bound; n = {estimate.n} does not decide it"
 
 
 def _verdict(gate: Gate, entry: Entry, name: str, outcome: Outcome, observed: Estimate | None, why: str) -> Verdict:
