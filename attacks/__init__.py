@@ -1,0 +1,42 @@
+"""Attacks on trained models, and a verdict on whether their result can be trusted.
+
+A leaf: it needs torch and numpy, and knows nothing of `audit` or `reports`.
+"""
+
+from attacks.corruptions import CORRUPTIONS, corrupt
+from attacks.curve import Curve, curve
+from attacks.evaluate import Evaluation, evaluate
+from attacks.gradient.apgd import apgd
+from attacks.gradient.fgsm import fgsm
+from attacks.gradient.pgd import pgd
+from attacks.masking import Finding
+from attacks.minimal import Minimal, minimal
+from attacks.query.square import square
+from attacks.tabular import tabular_noise
+from attacks.text import TextSearch, case_noise, punctuation_noise, text_search, typos, word_noise
+from attacks.threat import Norm, Threat
+
+__all__ = [
+    "CORRUPTIONS",
+    "Curve",
+    "Evaluation",
+    "Finding",
+    "Minimal",
+    "Norm",
+    "TextSearch",
+    "Threat",
+    "apgd",
+    "case_noise",
+    "corrupt",
+    "curve",
+    "evaluate",
+    "fgsm",
+    "minimal",
+    "pgd",
+    "punctuation_noise",
+    "square",
+    "tabular_noise",
+    "text_search",
+    "typos",
+    "word_noise",
+]

@@ -1,0 +1,131 @@
+"""What all searches share: objectives, the memory of the best perturbation, the independent verdict, the solo run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from attacks import losses, norms
+from attacks.guard import Guard, Model, RowLoss
+from attacks.points import Points, build, check
+from attacks.threat import Threat
+
+#: from points to the loss the attacker maximises on them
+Objective: TypeAlias = Callable[[Points], RowLoss]
+
+
+def margin(points: Points) -> RowLoss:
+    """`losses.margin`: above 0 exactly where the point is broken."""
+    return lambda scores, rows: losses.margin(scores, points.label[rows], _part(points.goal, rows))
+
+
+def cross_entropy(points: Points) -> RowLoss:
+    """`losses.cross_entropy` on the scale of the clean scores."""
+    return lambda scores, rows: losses.cross_entropy(
+        scores, points.label[rows], points.scale[rows], _part(points.goal, rows)
+    )
+
+
+def lead(points: Points) -> RowLoss:
+    """`losses.lead` of the class aimed at; `margin` where there is none."""
+    aim = points.aim
+    if aim is None:
+        return margin(points)
+    return lambda scores, rows: losses.lead(scores, points.label[rows], aim[rows])
+
+
+def dlr(points: Points) -> RowLoss:
+    """`losses.dlr` of the class aimed at; `margin` where there is none."""
+    aim = points.aim
+    if aim is None:
+        return margin(points)
+    return lambda scores, rows: losses.dlr(scores, points.label[rows], aim[rows])
+
+
+def _part(index: Tensor | None, rows: slice) -> Tensor | None:
+    return None if index is None else index[rows]
+
+
+class Hunt:
+    """Remembers each row's strongest perturbation while broken rows leave the search.
+
+    Attributes:
+        points: the rows still sought.
+        delta: strongest perturbation of every row so far, (m, d).
+        loss: its margin, (m,).
+    """
+
+    def __init__(self, points: Points) -> None:
+        self.points = points
+        self.delta = torch.zeros_like(points.x)
+        self.loss = torch.full_like(points.x[:, 0], -torch.inf)
+        self._rows = torch.arange(len(points), device=points.x.device)
+
+    def see(self, delta: Tensor, scores: Tensor) -> Tensor | None:
+        """Record the scores of the sought rows at delta.
+
+        Returns:
+            The rows to keep, a mask over those sought before, where some left; None where all stay. `points` has
+            been reduced already.
+        """
+        loss = self.points.margin(scores)
+        better = loss > self.loss[self._rows]
+        changed = self._rows[better]
+        self.delta[changed], self.loss[changed] = delta[better], loss[better]
+        broken = self.points.broken(scores)
+        # the first success stays, though a tie in the margin hides it
+        won = self._rows[broken]
+        self.delta[won], self.loss[won] = delta[broken], torch.inf
+        if not bool(broken.any()):
+            return None
+        keep = ~broken
+        self.points, self._rows = self.points.take(keep), self._rows[keep]
+        return keep
+
+    @property
+    def broken(self) -> Tensor:
+        """Rows whose search ended in success, bool (m,)."""
+        return self.loss == torch.inf
+
+
+def verify(guard: Guard, points: Points, moved: Tensor) -> Tensor:
+    """Judge inputs (m, d) from outside: in the box, in the ball, and wrong in a fresh forward pass; bool (m,)."""
+    change = moved.double() - points.raw.double()
+    inside = (change >= points.down).all(1) & (change <= points.up).all(1)
+    inside &= norms.size(change, points.norm) <= points.eps
+    return inside & points.broken(guard.scores(moved.to(points.x.dtype)))
+
+
+def solo(
+    search: Callable[[Guard, Points], Hunt],
+    model: Model,
+    inputs: Tensor,
+    labels: Tensor,
+    threat: Threat,
+    seed: int,
+    batch_size: int | None,
+) -> Tensor:
+    """Run one search on the points that are not broken already; the rest come back as they were.
+
+    Returns:
+        Inputs (n, ...) in ball and box, of the inputs' type: the first success of a point, else its strongest attempt.
+    """
+    labels = check(inputs, labels, threat, seed)
+    with Guard(model, inputs.shape[1:], inputs.dtype, batch_size, seed) as guard, torch.no_grad():
+        points = build(guard, inputs, labels, threat, seed)
+        moved = points.raw.clone()
+        standing = (~points.broken(points.scores)).nonzero()[:, 0]
+        if len(standing):
+            points = points.take(standing)
+            moved[standing] = points.place(search(guard, points).delta)
+    return moved.reshape(inputs.shape)
+
+
+def count(name: str, value: int) -> int:
+    """Refuse a number of steps, restarts or queries below 1."""
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"Expected {name} to be an integer of at least 1, found {value!r}.")
+    return value
