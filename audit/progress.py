@@ -55,7 +55,7 @@ class Lines:
 
     def start(self, total: int, kept: int) -> None:
         """Say how much is planned."""
-        self.total, self.done = total, kept
+        self.total, self.done, self.started = total, kept, time.monotonic()
         again = f", {kept} kept from before" if kept else ""
         print(f"{self.name}: {total} checks{again}", file=sys.stderr)  # noqa: T201 - the terminal is this class's trade
 

@@ -23,6 +23,8 @@ _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
 _INK, _RULE, _FONT = "#010203", "#030201", "sans-serif"
 #: labels are laid out at this size and drawn at 12 px, so that a reader's wider font still fits
 _ROOM = 13
+_SAFE = str.maketrans({"'": "\u2019", '"': "\u201d", "\\": "\u2216", "`": "\u2018"})
+_MARK = "\u2060"
 _SVG = "http://www.w3.org/2000/svg"
 
 
@@ -50,13 +52,13 @@ def to_svg(figure: Bars | Curves, prefix: str) -> str:
 def _bars(figure: Bars) -> dict[str, Any]:
     import altair as alt
 
-    names = list(dict.fromkeys(words.line(bar.label, 80) for bar in figure.bars))
-    series = list(dict.fromkeys(words.line(bar.series, 60) for bar in figure.bars))
+    names = list(dict.fromkeys(_name(bar.label, 80) for bar in figure.bars))
+    series = list(dict.fromkeys(_name(bar.series, 60) for bar in figure.bars))
     grouped = len(series) > 1
     rows: list[dict[str, Any]] = [
         {
-            "label": words.line(bar.label, 80),
-            "series": words.line(bar.series, 60),
+            "label": _name(bar.label, 80),
+            "series": _name(bar.series, 60),
             "value": bar.value,
             "low": bar.value if bar.low is None else bar.low,
             "high": bar.value if bar.high is None else bar.high,
@@ -90,14 +92,14 @@ def _bars(figure: Bars) -> dict[str, Any]:
 def _curves(figure: Curves) -> dict[str, Any]:
     import altair as alt
 
-    series = list(dict.fromkeys(words.line(point.series, 60) for point in figure.points))
+    series = list(dict.fromkeys(_name(point.series, 60) for point in figure.points))
     rows: list[dict[str, Any]] = [
         {
             "x": point.x,
             "y": point.y,
             "low": point.y if point.low is None else point.low,
             "high": point.y if point.high is None else point.high,
-            "series": words.line(point.series, 60),
+            "series": _name(point.series, 60),
         }
         for point in figure.points
     ]
@@ -135,6 +137,15 @@ def _curves(figure: Curves) -> dict[str, Any]:
         data = alt.InlineData(values=[{"x": end, "y": end} for end in ends])
         layers.append(_reference_mark(alt.Chart(data).mark_line).encode(x=alt.X("x:Q"), y=alt.Y("y:Q")))
     return _finish(alt.layer(*layers), rows, height=230)
+
+
+def _name(text: str, longest: int) -> str:
+    """A name as it stands in a chart.
+
+    Vega-Lite writes names into expressions, and Vega takes the string "if" there for its function: a mark that is taken
+    off again below keeps every name from being a word of that language, and typographic quotes end no string.
+    """
+    return words.line(text, longest).translate(_SAFE) + _MARK
 
 
 def _within_unit(rows: list[dict[str, Any]]) -> bool:
@@ -210,6 +221,8 @@ def _dressed(svg: str, title: str, prefix: str) -> str:
     root = ElementTree.fromstring(svg)  # noqa: S314 our own converter wrote it
     for element in root.iter():
         element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
+        if element.text:
+            element.text = element.text.replace(_MARK, "")
         for name in _DROPPED:
             element.attrib.pop(name, None)
         for name, value in element.attrib.items():

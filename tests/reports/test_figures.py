@@ -199,3 +199,45 @@ def test_pieces_of_a_word_join():
     (_, found), *_ = draw(Tokens(title="t", lines=(line,)), "p", "key").lines
     assert [(w.text, w.space) for w in found] == [("life", True), ("less", False), ("film", True), ("##", True)]
     assert [w.weight for w in found] == ["1", "0.5", "−1", "0"]
+
+
+HOSTILE = [
+    "'",
+    '"',
+    "if",
+    "\\",
+    "a'b",
+    "</svg>",
+    "datum",
+    "{signal}",
+    "'||alert(1)||'",
+    "`",
+    "${x}",
+    "",
+    "null",
+    "[0]",
+    "a.b",
+    "//",
+]
+
+
+def test_no_name_breaks_out_of_a_chart():
+    single = Bars(
+        title="t", x_title="x", bars=tuple(Bar(label=n, value=i, low=i, high=i + 2) for i, n in enumerate(HOSTILE))
+    )
+    grouped = Bars(
+        title="'", x_title='"', bars=tuple(Bar(label=n, value=1.0, series=s) for n in HOSTILE for s in HOSTILE[:6])
+    )
+    lines = Curves(
+        title="t",
+        x_title="'if'",
+        y_title="\\",
+        points=tuple(Point(x=i, y=j, low=j, high=j + 1, series=n) for j, n in enumerate(HOSTILE) for i in range(3)),
+    )
+    for figure in (single, grouped, lines):
+        svg = to_svg(figure, "p")
+        assert not parts(svg, "script")
+        shown = {text.text for text in parts(svg, "text")}
+        assert "if" in shown
+        assert "</svg>" in shown
+        assert "a\u2019b" in shown
