@@ -135,19 +135,23 @@ def _findings(record: Record) -> list[Findings]:
     for name in ids:
         found.setdefault(name.partition(".")[0], generic(name.partition(".")[0]))
 
-    def belongs(name: str, section: Section) -> bool:
+    return [_of(section, record) for section in found.values()]
+
+
+def _of(section: Section, record: Record) -> Findings:
+    """What the record holds for one section."""
+
+    def belongs(name: str) -> bool:
         return name.partition(".")[0] == section.id
 
-    return [
-        Findings(
-            section,
-            tuple(e for e in record.evidence if belongs(e.unit.check, section)),
-            tuple(v for v in record.verdicts if belongs(v.subject, section)),
-            tuple(name for name in record.missing if belongs(name, section)),
-            {card.id: card for card in record.cards},
-        )
-        for section in found.values()
-    ]
+    entries = [e for e in record.evidence if belongs(e.unit.check)]
+    return Findings(
+        section,
+        tuple(sorted(entries, key=lambda e: section.place(e.unit.check))),
+        tuple(v for v in record.verdicts if belongs(v.subject)),
+        tuple(name for name in record.missing if belongs(name)),
+        {card.id: card for card in record.cards},
+    )
 
 
 def _section(findings: Findings, anchors: dict[str, str]) -> SectionView:

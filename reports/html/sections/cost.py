@@ -9,6 +9,7 @@ SECTION = Section(
     title="Cost",
     challenge="Training and inference take computation, special hardware and energy.",
     question="What does a prediction cost, how far from the machine’s limit is it, what could be saved?",
+    order=("latency", "compute", "memory", "energy", "size"),
     phrases=(
         Phrase("cost.latency/latency_p50", "A single prediction takes {}."),
         Phrase("cost.latency/throughput", "At its best batch the machine makes {}."),

@@ -10,6 +10,7 @@ SECTION = Section(
     challenge="Deep learning needs many rows with sound labels; too few, wrong, leaked or one-sided data spoil every other "
     "number.",
     question="How much data does it need, are labels and splits sound, is everybody in it?",
+    order=("size", "balance", "representation", "missing", "duplicates", "split"),
     phrases=(
         Phrase("data.size/effective_rows@test", "The test data are worth {}."),
         Phrase("data.duplicates/near_leakage", "Of the test rows, {} stand in the training data, exactly or nearly."),

@@ -9,6 +9,7 @@ SECTION = Section(
     title="Explanation",
     challenge="A deep model is a black box: nobody sees why it answers as it does, so errors and bias stay hidden.",
     question="What does this model look at, is that explanation true, and is it what it should look at?",
+    order=("global_importance", "local", "faithfulness", "agreement", "sanity", "protected_reliance"),
     phrases=(
         Phrase("explain.*/importance@*", "It leans most on {slice}, whose mean effect is {}."),
         Phrase("explain.*/share_of_top_3", "The three strongest inputs carry {} of all effects."),

@@ -9,6 +9,7 @@ SECTION = Section(
     title="Fairness",
     challenge="A model is as unbiased as its data: what was unequal in them is learnt and applied to people.",
     question="Whom does it treat worse, is that more than chance, and what mends it?",
+    order=("disparity", "rates", "calibration"),
     phrases=(
         Phrase(
             "fairness.*/demographic_parity_difference@*",

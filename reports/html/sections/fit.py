@@ -9,6 +9,7 @@ SECTION = Section(
     title="Fit",
     challenge="A model may memorise instead of learn, and be sure where it is wrong; its many settings decide.",
     question="Has it learnt or memorised, does it know when it is wrong, how sensitive is it to its settings?",
+    order=("accuracy", "calibration", "confidence"),
     phrases=(
         Phrase("fit.accuracy/accuracy", "Accuracy is {}."),
         Phrase("fit.accuracy/train_test_gap", "On its training data it is better by {}."),

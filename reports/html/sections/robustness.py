@@ -10,6 +10,7 @@ SECTION = Section(
     challenge="Small perturbations, often imperceptible, and plain noise change the answer; an attacker can make them on "
     "purpose.",
     question="How little does it take to break this model, can that number be trusted, and what would hardening cost?",
+    order=("evasion", "text_evasion", "groups", "corruptions", "noise", "text_noise"),
     phrases=(
         Phrase("robustness.*evasion/robust_accuracy@*", "Under attack ({slice}) {} of the answers stay right."),
         Phrase("robustness.evasion/untrusted_findings@*", "Signs that the {slice} attack was blinded: {}."),

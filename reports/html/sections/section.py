@@ -45,11 +45,18 @@ class Section:
     #: the challenge, in a sentence
     challenge: str
     question: str
+    #: checks shown first, in this order, by the last part of their id; the others follow by name
+    order: tuple[str, ...] = ()
     #: in the order of importance for the answer
     phrases: tuple[Phrase, ...] = ()
     advice: tuple[Advice, ...] = ()
     #: what to do where nothing is amiss
     upkeep: str = "Nothing here asks for a change. Measure again when the model or the data change."
+
+    def place(self, check: str) -> tuple[int, str]:
+        """Where the check with this id stands among the section's."""
+        name = check.rpartition(".")[2]
+        return (self.order.index(name) if name in self.order else len(self.order), check)
 
 
 @dataclass(frozen=True)
