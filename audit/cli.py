@@ -90,10 +90,11 @@ def run(plan: Path | None, out: Path | None, trust_pickle: bool, **options: Any)
     from audit.judgement import exit_code
     from audit.progress import progress_for
     from audit.runner import Interrupted
+    from audit.store import Store
 
     merged = _merge(plan, options)
     folder = out or Path("runs") / merged.name
-    _prepare(folder)
+    Store(folder)  # an output folder that cannot be written is refused before anything is loaded
     progress = progress_for(merged.name)
     try:
         root = plan.parent if plan else merged.model.path.parent
@@ -138,13 +139,6 @@ def _merge(plan: Path | None, options: dict[str, Any]) -> Plan:
             given[name] = None if given[name] is None else [part.strip() for part in given[name].split(",")]
         base = propose(**given).plan
     return base.model_copy(update=changes)
-
-
-def _prepare(folder: Path) -> None:
-    """Refuse an output folder that cannot be written before anything is loaded."""
-    from audit.store import Store
-
-    Store(folder)
 
 
 def _audit(plan: Plan, root: Path, folder: Path, progress: Any, trust_pickle: bool) -> Record:
