@@ -108,7 +108,8 @@ def test_a_name_hidden_by_an_escape_is_refused(scripted, rewritten, tmp_path, ne
     path = rewritten(
         scripted(net),
         tmp_path / "bad.ts",
-        {"container.py": lambda c: c.replace(b"  def forward", hidden + b"  def forward")},
+        # torch renames the file where a class of that name was scripted before
+        {".py": lambda c: c.replace(b"  def forward", hidden + b"  def forward", 1)},
     )
     with pytest.raises(ModelError, match="getattr"):
         audit.load(path, **OPTIONS)
