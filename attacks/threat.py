@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import get_args, Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from torch import Tensor
 
@@ -38,5 +38,5 @@ class Threat:
         if not (isinstance(self.eps, int | float) and math.isfinite(self.eps) and self.eps >= 0):
             raise ValueError(f"Expected eps to be a finite number of at least 0, found {self.eps!r}.")
         low, high = self.bounds
-        if not bool((Tensor.__le__(low, high).all() if isinstance(low, Tensor) else low <= high)):
+        if not bool(Tensor.__le__(low, high).all() if isinstance(low, Tensor) else low <= high):
             raise ValueError(f"Expected bounds (low, high) with low <= high, found {self.bounds!r}.")
