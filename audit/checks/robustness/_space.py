@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from audit.subject import Modality
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from attacks import Threat
-    from attacks.threat import Norm
+    from attacks import Curve, Evaluation, Norm, Threat
+    from attacks.evaluate import Effort
     from audit.datasets import Dataset
     from audit.subject import Subject
 
@@ -34,8 +35,31 @@ class Space:
     mutable: Tensor | None
     unit: str
 
-    def threat(self, norm: Norm, eps: float) -> Threat:
-        """The budget of this size in this space."""
+    def curve(self, subject: Subject, norm: Norm, eps: Sequence[float], effort: str, seed: int) -> Curve:
+        """What stands at each budget in this space."""
+        from attacks import curve
+
+        return curve(
+            subject.model,
+            self.inputs,
+            self.labels,
+            norm,
+            sorted(set(eps)),
+            bounds=self.bounds,
+            mutable=self.mutable,
+            effort=cast("Effort", effort),  # a plan's string; attacks refuse what they do not know
+            seed=seed,
+        )
+
+    def evaluate(self, subject: Subject, norm: Norm, eps: float, effort: str, seed: int) -> Evaluation:
+        """What stands at one budget in this space."""
+        from attacks import evaluate
+
+        return evaluate(
+            subject.model, self.inputs, self.labels, self._threat(norm, eps), effort=cast("Effort", effort), seed=seed
+        )
+
+    def _threat(self, norm: Norm, eps: float) -> Threat:
         from attacks import Threat
 
         return Threat(norm, eps, self.bounds, self.mutable)

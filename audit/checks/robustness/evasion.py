@@ -16,10 +16,8 @@ from reports.record import Curves, Estimate, Figure, Measured, Table
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from attacks.evaluate import Effort as AttackEffort
-    from attacks.threat import Norm
+    from attacks import Curve, Norm
     from audit.checks.robustness._space import Space
-    from audit.checks.robustness._sweep import Sweep
     from audit.datasets import Dataset
     from audit.subject import Subject
 
@@ -73,83 +71,82 @@ class Evasion(Check):
         """See `Check.unfit`."""
         from audit.checks.robustness._space import unfit
 
-        return unfit(data)
+        return unfit(data) if self._budgets(data) else "no budget is given"
+
+    def _budgets(self, data: Dataset) -> dict[Norm, tuple[float, ...]]:
+        """Norm -> budgets, rising."""
+        image = data.modality is Modality.IMAGE
+        given: dict[Norm, tuple[float, ...]] = {
+            "linf": self.linf_image if image else self.linf_table,
+            "l2": self.l2_image if image else self.l2_table,
+        }
+        return {norm: tuple(sorted(set(eps))) for norm, eps in given.items() if eps}
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
         from audit.checks.robustness._grid import draw_seed
         from audit.checks.robustness._space import fixed_columns, space
-        from audit.checks.robustness._sweep import sweep
 
         sample = data.sample(self.rows, rng)
         here = space(subject, data, sample)
-        image = data.modality is Modality.IMAGE
-        effort: AttackEffort = self.effort  # type: ignore[assignment]  # a plan's string; evaluate refuses unknown ones
-        budgets: dict[Norm, tuple[float, ...]] = {
-            "linf": self.linf_image if image else self.linf_table,
-            "l2": self.l2_image if image else self.l2_table,
-        }
         seed = draw_seed(rng)
-        sweeps = {norm: sweep(subject, here, norm, eps, effort, seed) for norm, eps in budgets.items()}
+        curves = {norm: here.curve(subject, norm, eps, self.effort, seed) for norm, eps in self._budgets(data).items()}
         estimates: dict[str, Estimate] = {}
-        figures: list[Figure] = []
-        for norm, found in sweeps.items():
-            mine = _estimates(norm, found, here.unit)
-            estimates |= mine
-            figures.append(_curve(norm, found, here))
-        chosen = [f"robust_accuracy@{norm}:{sorted(eps)[len(eps) // 2]:.4g}" for norm, eps in budgets.items() if eps]
-        tables, pictures = self._examples(subject, sample, here, sweeps["linf"])
+        headline = ["clean_accuracy"]
+        for norm, found in curves.items():
+            estimates |= _estimates(norm, found, here.unit)
+            middle = found.epsilons[len(found.epsilons) // 2]
+            headline += [
+                f"robust_accuracy@{norm}:{middle:.4g}",
+                f"median_distance@{norm}",
+                f"untrusted_findings@{norm}",
+            ]
+        tables, pictures = self._examples(subject, sample, here, *next(iter(curves.items())))
         notes = [
             f"{len(sample)} of {len(data)} test rows. Budgets and distances are in {here.unit}.",
-            f"Forward and backward passes of single rows: {sum(s.passes for s in sweeps.values()):,}.",
+            f"Forward and backward passes of single rows: {sum(c.forwards + c.backwards for c in curves.values()):,}.",
             *((fixed_columns(data),) if data.features else ()),
         ]
-        for norm, found in sweeps.items():
-            notes += [
-                f"{norm}, a sign of a blinded attack: {name}. {advice}" for name, advice in found.findings.items()
-            ]
-        if not any(found.findings for found in sweeps.values()):
+        notes += [
+            f"{norm}, a sign of a blinded attack: {sign.name} ({sign.measurement:.2g}). {sign.advice}"
+            for norm, found in curves.items()
+            for sign in found.findings
+        ]
+        if all(found.trustworthy for found in curves.values()):
             notes.append("No sign of a blinded attack was found.")
         return Measured(
             estimates=estimates,
-            headline=(
-                "clean_accuracy",
-                *chosen,
-                "median_distance@l2",
-                "untrusted_findings@linf",
-                "untrusted_findings@l2",
-            ),
+            headline=tuple(headline),
             tables=tuple(tables),
-            figures=(*figures, *pictures),
+            figures=(*(_curve(norm, found, here.unit) for norm, found in curves.items()), *pictures),
             notes=tuple(notes),
         )
 
     def _examples(
-        self, subject: Subject, sample: Dataset, here: Space, found: Sweep
+        self, subject: Subject, sample: Dataset, here: Space, norm: Norm, found: Curve
     ) -> tuple[list[Table], list[Figure]]:
-        """Examples that the smallest sufficient linf budget broke."""
+        """The rows that the smallest changes broke."""
         from audit.checks.robustness._examples import as_pictures, as_rows
 
-        fallen = (
-            np.flatnonzero(found.clean & (found.distance <= found.eps[-1])) if found.eps else np.array([], dtype=int)
-        )
-        order = fallen[np.argsort(found.distance[fallen], kind="stable")][: self.shown]
+        distance = found.distance.cpu().numpy()
+        fallen = np.flatnonzero((distance > 0) & (distance <= found.epsilons[-1]))
+        order = fallen[np.argsort(distance[fallen], kind="stable")][: self.shown]
         if not len(order):
             return [], []
         clean, adversarial = here.inputs[order], found.adversarial[order]
         if sample.modality is Modality.IMAGE:
-            title = "Images that fell first (linf)"
+            title = f"Images that fell first ({norm})"
             return [], [as_pictures(subject, sample, clean, adversarial, title)]
-        title = "Rows that fell first (linf)"
+        title = f"Rows that fell first ({norm})"
         return ([as_rows(subject, sample, clean, adversarial, title)] if sample.features else []), []
 
 
-def _estimates(norm: str, found: Sweep, unit: str) -> dict[str, Estimate]:
-    n = len(found.clean)
-    out = {"clean_accuracy": statistics.proportion(int(found.clean.sum()), n)}
-    for eps, robust in zip(found.eps, found.robust, strict=True):
+def _estimates(norm: str, found: Curve, unit: str) -> dict[str, Estimate]:
+    n = len(found.clean_correct)
+    out = {"clean_accuracy": statistics.proportion(int(found.clean_correct.sum()), n)}
+    for eps, robust in zip(found.epsilons, found.robust.T, strict=True):
         out[f"robust_accuracy@{norm}:{eps:.4g}"] = statistics.proportion(int(robust.sum()), n)
-    out[f"median_distance@{norm}"] = _median(found.distance[found.clean], unit)
+    out[f"median_distance@{norm}"] = _median(found.distance[found.clean_correct].cpu().numpy(), unit)
     out[f"untrusted_findings@{norm}"] = statistics.exact(len(found.findings), n)
     return out
 
@@ -164,17 +161,19 @@ def _median(distance: NDArray[np.float64], unit: str) -> Estimate:
     return estimate
 
 
-def _curve(norm: str, found: Sweep, here: Space) -> Curves:
+def _curve(norm: str, found: Curve, unit: str) -> Curves:
     from audit.checks.robustness._grid import point
 
-    n = len(found.clean)
-    counts = [int(found.clean.sum()), *(int(robust.sum()) for robust in found.robust)]
+    n = len(found.clean_correct)
+    counts = [int(found.clean_correct.sum()), *(int(robust.sum()) for robust in found.robust.T)]
     estimates = [statistics.proportion(count, n) for count in counts]
     return Curves(
         title=f"Accuracy under attack, {norm}",
-        x_title=f"{NORMS[norm]}, in {here.unit}",
+        x_title=f"{NORMS[norm]}, in {unit}",
         y_title="accuracy",
-        points=tuple(point(x, e) for x, e in zip((0.0, *found.eps), estimates, strict=True) if e.value is not None),
+        points=tuple(
+            point(x, e) for x, e in zip((0.0, *found.epsilons), estimates, strict=True) if e.value is not None
+        ),
         y_percent=True,
         note="At 0 the accuracy without attack. The band is the interval of each point alone.",
     )

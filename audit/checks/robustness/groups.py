@@ -62,7 +62,6 @@ class Groups(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from attacks import evaluate
         from audit.checks.fairness._groups import group_masks
         from audit.checks.robustness._grid import draw_seed
         from audit.checks.robustness._space import fixed_columns, space
@@ -75,14 +74,7 @@ class Groups(Check):
         sample = data.take(rows)
         here = space(subject, data, sample)
         eps = self.eps_image if data.modality is Modality.IMAGE else self.eps_table
-        found = evaluate(
-            subject.model,
-            here.inputs,
-            here.labels,
-            here.threat("linf", eps),
-            effort=self.effort,  # type: ignore[arg-type]  # a plan's string; evaluate refuses what it does not know
-            seed=draw_seed(rng),
-        )
+        found = here.evaluate(subject, "linf", eps, self.effort, draw_seed(rng))
         clean = found.clean_correct.cpu().numpy()
         robust = found.robust.cpu().numpy() & clean
         estimates: dict[str, Estimate] = {}

@@ -77,7 +77,6 @@ def test_tables_show_rows_and_what_never_moves() -> None:
 
 def test_immutable_columns_and_the_training_box_hold() -> None:
     from audit.checks.robustness._space import space
-    from audit.checks.robustness._sweep import sweep
 
     data = rows()
     assert data.train is not None
@@ -86,7 +85,7 @@ def test_immutable_columns_and_the_training_box_hold() -> None:
     tight = replace(data, train=replace(data.train, inputs=torch.cat([x.amin(0)[None], x.amax(0)[None] * 0.5])))
     subject = subject_of(MODEL, Modality.TABULAR)
     here = space(subject, tight, tight)
-    found = sweep(subject, here, "linf", (0.1, 0.5), "quick", 0)
+    found = here.curve(subject, "linf", (0.1, 0.5), "quick", 0)
     assert torch.equal(found.adversarial[:, 2:], x[:, 2:])
     assert not torch.equal(found.adversarial[:, :2], x[:, :2])
     assert bool((found.adversarial <= x.amax(0) + 1e-6).all())
@@ -96,11 +95,11 @@ def test_immutable_columns_and_the_training_box_hold() -> None:
     sign = torch.where(scores[:, 1] > scores[:, 0], -1.0, 1.0)[:, None]
     weights = torch.tensor(WEIGHTS[:2])
     room = torch.where(sign * weights > 0, x[:, :2].amax(0) - x[:, :2], x[:, :2] - x[:, :2].amin(0))
-    for j, eps in enumerate(found.eps):
+    for j, eps in enumerate(found.epsilons):
         reach = (weights.abs() * room.clamp(max=eps)).sum(1)
-        expected = ((scores[:, 1] - scores[:, 0]).abs() > reach).numpy() & found.clean
-        assert (found.robust[j] == expected).mean() > 0.99  # a boundary case may round either way
-    assert bool((found.robust[0] >= found.robust[1]).all())
+        expected = ((scores[:, 1] - scores[:, 0]).abs() > reach) & found.clean_correct
+        assert (found.robust[:, j] == expected).double().mean() > 0.99  # a boundary case may round either way
+    assert bool((found.robust[:, 0] >= found.robust[:, 1]).all())
 
 
 def test_images_have_the_exact_robust_accuracy() -> None:
@@ -144,6 +143,8 @@ def test_what_cannot_be_attacked_is_skipped() -> None:
     frozen = replace(data, features=tuple(replace(f, mutable=False) for f in data.features))
     assert "immutable" in (Evasion().skip_reason(subject, frozen) or "")
     assert "input_gradient" in (Evasion().skip_reason(subject_of(MODEL, Modality.TABULAR, gradient=False), data) or "")
+    assert Evasion(linf_table=(), l2_table=()).skip_reason(subject, data) == "no budget is given"
+    assert Evasion(linf_table=()).run(subject, data, np.random.default_rng(0)).headline[1] == "robust_accuracy@l2:0.5"
     images = replace(pictures(5), bounds=None)
     assert "bounds" in (Evasion().skip_reason(subject_of(MODEL, Modality.IMAGE), images) or "")
     assert "protected" in (Groups().skip_reason(subject, data) or "")
