@@ -1,0 +1,76 @@
+"""Which examples the audits of explanations look at, and how two attributions of one example are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from audit import statistics
+from audit.checks.explain._attributions import Attributions, applicable, attribute
+from audit.subject import Modality
+from reports.record import Estimate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from audit.datasets import Dataset
+    from audit.subject import Subject
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Some rows of the data, the class explained for each (the predicted one), and what stands for "removed"."""
+
+    subject: Subject
+    rows: Dataset
+    targets: Tensor
+    background: Dataset
+
+    def attribute(self, method: str, rng: np.random.Generator, evaluations: int) -> Attributions:
+        """Attributions of these examples by one method."""
+        return attribute(method, self.subject, self.rows, self.targets, rng, self.background, evaluations)
+
+
+def examples(
+    subject: Subject, data: Dataset, rng: np.random.Generator, rows: int, media: int, background: int
+) -> Examples:
+    """A random sample.
+
+    Args:
+        subject: the model.
+        data: the test split.
+        rng: source of the sample.
+        rows: examples of tables.
+        media: examples of pictures and texts.
+        background: training rows that stand for "removed" (tables).
+    """
+    sample = data.sample(rows if subject.modality is Modality.TABULAR else media, rng)
+    source = data if data.train is None else data.train
+    return Examples(subject, sample, subject.scores(sample).argmax(1), source.sample(background, rng))
+
+
+def methods_of(subject: Subject, methods: tuple[str, ...]) -> list[str]:
+    """Those of the methods that the subject allows."""
+    return [method for method in methods if applicable(method, subject)]
+
+
+def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Spearman's correlation of magnitudes, (players,) each; NaN where one is constant or there are fewer than three."""
+    # digits beyond the ninth are rounding, and would put ties in an order
+    first, second = (np.abs(v) / (np.abs(v).max(initial=0.0) or 1.0) for v in (a, b))
+    first, second = first.round(9), second.round(9)
+    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(np.clip(stats.spearmanr(first, second).statistic, -1, 1))
+
+
+def mean_correlation(values: NDArray[np.float64]) -> Estimate:
+    """Mean of correlations, those that are undefined left out; the interval stays within [-1, 1]."""
+    found = statistics.mean(values[np.isfinite(values)])
+    if found.low is None or found.high is None:
+        return found
+    return found.model_copy(update={"low": max(found.low, -1.0), "high": min(found.high, 1.0)})

@@ -1,0 +1,147 @@
+"""Whether explanations depend on what the model has learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from audit.check import Check, Effort
+from audit.checks.explain.local import METHODS as TITLES
+from audit.subject import Capability
+from reports.record import Curves, Estimate, Measured, Point, Table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from audit.checks.explain._examples import Examples
+    from audit.datasets import Dataset
+    from audit.subject import Subject
+
+
+@dataclass(frozen=True)
+class Sanity(Check):
+    """Explanations of a model that has forgotten everything.
+
+    What it measures:
+        The weights of a copy of the model are replaced by random ones, from the head down to the input, and the same
+        examples are explained for the same classes again. Measured is the rank correlation of the magnitudes with the
+        explanation of the trained model.
+    Why it matters:
+        An explanation that stays the same when the model has forgotten all it learned does not explain the model. It
+        shows the input: its edges, its large values, its rare words.
+    How to read it:
+        Near 0, the explanation depends on the weights, as it should; near 1, it does not. Values in between are common
+        where the method multiplies by the input, for a feature at its usual value then gets little under any weights.
+        The interval is over random draws of the weights.
+
+    References:
+        Adebayo et al. 2018 (the test); Binder et al. 2023 (its limits: scale and noise alone lower the correlation).
+    """
+
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAIN})
+    efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
+        Effort.QUICK: {
+            "methods": ("integrated_gradients", "attention_rollout"),
+            "rows": 48,
+            "media": 8,
+            "evaluations": 32,
+            "background": 16,
+            "draws": 4,
+            "stages": 3,
+        },
+        Effort.EXHAUSTIVE: {"rows": 256, "media": 64, "evaluations": 1024, "draws": 20},
+    }
+
+    methods: tuple[str, ...] = ("kernel_shap", "integrated_gradients", "attention_rollout")
+    #: examples of tables
+    rows: int = 96
+    #: examples of pictures and texts
+    media: int = 16
+    #: coalitions asked for in each example
+    evaluations: int = 192
+    #: training rows that stand for "removed" (tables)
+    background: int = 16
+    #: times the weights are drawn
+    draws: int = 6
+    #: steps from the head to the whole model
+    stages: int = 4
+
+    def unfit(self, subject: Subject, data: Dataset) -> str | None:
+        """Needs a method and weights."""
+        from audit.checks.explain._examples import methods_of
+
+        if not methods_of(subject, self.methods):
+            return f"none of {', '.join(self.methods)} applies to this checkpoint"
+        return None if any(p.numel() > 1 for p in subject.model.parameters()) else "the model has no weights"
+
+    def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
+        """See the class."""
+        from audit.checks.explain._examples import examples, mean_correlation, methods_of
+
+        chosen = examples(subject, data, rng, self.rows, self.media, self.background)
+        methods = methods_of(subject, self.methods)
+        original = {method: chosen.attribute(method, rng, self.evaluations).values for method in methods}
+        found = [self._draw(chosen, original, rng) for _ in range(self.draws)]
+        shares = list(found[0])
+        by_share: dict[str, dict[float, Estimate]] = {}
+        for method in methods:
+            means = {share: np.array([of_draw[share][method] for of_draw in found]) for share in shares}
+            by_share[method] = {share: mean_correlation(m) for share, m in means.items()}
+        estimates = {f"correlation_with_random_weights@{method}": by_share[method][1.0] for method in methods}
+        points = [
+            Point(x=share, y=e.value, low=e.low, high=e.high, series=TITLES.get(method, method))
+            for method, of_method in by_share.items()
+            for share, e in of_method.items()
+            if e.value is not None
+        ]
+        return Measured(
+            estimates=estimates,
+            headline=tuple(estimates),
+            tables=(
+                Table(
+                    title="Rank correlation with the explanation of the trained model",
+                    columns=("layers made random, from the head", *(TITLES.get(m, m) for m in methods)),
+                    rows=tuple((f"{share:.0%}", *(by_share[m][share] for m in methods)) for share in shares),
+                ),
+            ),
+            figures=(
+                Curves(
+                    title="As the model forgets",
+                    x_title="layers made random, from the head",
+                    y_title="rank correlation",
+                    points=tuple(points),
+                    reference=0.0,
+                    x_percent=True,
+                ),
+            )
+            if points
+            else (),
+            notes=(
+                f"{len(chosen.rows)} test examples, {self.draws} draws of the weights; the audited model is not touched.",
+                "Weights are drawn with each tensor's own mean and deviation; tensors of one value stay as they are.",
+            ),
+        )
+
+    def _draw(
+        self, chosen: Examples, original: Mapping[str, tuple[NDArray[np.float64], ...]], rng: np.random.Generator
+    ) -> dict[float, dict[str, float]]:
+        """Share of layers made random -> method -> mean correlation over the examples, for one draw."""
+        from audit.checks.explain._examples import rank_correlation
+        from audit.checks.explain._randomise import Copy
+
+        copy = Copy(chosen.subject)
+        number = len(copy.layers)
+        ends = sorted({max(1, round(number * stage / self.stages)) for stage in range(1, self.stages + 1)})
+        found: dict[float, dict[str, float]] = {}
+        for layers in ends:
+            forgetful = replace(chosen, subject=copy.randomise(layers, rng))
+            of_methods = {}
+            for method, before in original.items():
+                after = forgetful.attribute(method, rng, self.evaluations).values
+                each = np.array([rank_correlation(a, b) for a, b in zip(before, after, strict=True)])
+                of_methods[method] = float(np.nanmean(each)) if np.isfinite(each).any() else float("nan")
+            found[layers / number] = of_methods
+        return found
