@@ -44,7 +44,7 @@ class Agreement(Check):
     """
 
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"rows": 64, "media": 12, "evaluations": 192, "background": 16},
+        Effort.QUICK: {"rows": 64, "media": 24, "evaluations": 192, "background": 16},
         Effort.EXHAUSTIVE: {"rows": 512, "media": 128, "evaluations": 4096, "background": 64},
     }
 

@@ -49,7 +49,7 @@ class Faithfulness(Check):
     """
 
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"rows": 48, "media": 12, "evaluations": 128, "background": 16, "random": 5},
+        Effort.QUICK: {"rows": 48, "media": 24, "evaluations": 256, "background": 16, "random": 5},
         Effort.EXHAUSTIVE: {"rows": 512, "media": 128, "evaluations": 2048, "background": 64, "random": 20},
     }
 

@@ -53,7 +53,7 @@ class Local(Check):
     """
 
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"evaluations": 256, "background": 32},
+        Effort.QUICK: {"evaluations": 1024, "background": 32},
         Effort.EXHAUSTIVE: {"evaluations": 8192, "background": 100},
     }
 

@@ -50,7 +50,7 @@ class Evasion(Check):
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.INPUT_GRADIENT})
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TABULAR, Modality.IMAGE})
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"rows": 48, "effort": "quick"},
+        Effort.QUICK: {"rows": 120, "effort": "quick"},
         Effort.EXHAUSTIVE: {"rows": 1000, "effort": "exhaustive"},
     }
 

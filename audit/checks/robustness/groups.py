@@ -40,7 +40,7 @@ class Groups(Check):
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.INPUT_GRADIENT})
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TABULAR, Modality.IMAGE})
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"per_group": 60, "effort": "quick"},
+        Effort.QUICK: {"per_group": 120, "effort": "quick"},
         Effort.EXHAUSTIVE: {"per_group": 1000, "effort": "exhaustive"},
     }
 

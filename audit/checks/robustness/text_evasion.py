@@ -42,7 +42,7 @@ class TextEvasion(Check):
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT})
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"rows": 50},
+        Effort.QUICK: {"rows": 150},
         Effort.EXHAUSTIVE: {"rows": 1000, "candidates": 16, "width": 8},
     }
 

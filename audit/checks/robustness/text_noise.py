@@ -47,7 +47,7 @@ class TextNoise(Check):
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT})
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"rows": 150},
+        Effort.QUICK: {"rows": 300},
         Effort.EXHAUSTIVE: {"rows": 5000},
     }
 
