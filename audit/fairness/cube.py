@@ -191,7 +191,7 @@ class Cube:
             only = np.zeros_like(chosen)
             only[at, :] = only[:, at] = True
             chosen &= only
-        method = f"{'Tukey' if reference is None else 'Sidak'} over {len(keys)} groups, {1 - alpha:.0%}"
+        method = f"{'Tukey' if reference is None else 'Sidak'} over {len(keys)} groups, {100 * (1 - alpha):g} %"
         if kind == "difference":
             value, lower, upper = intervals.difference(p, low, high)
             # both orders of a pair are present, so the largest signed one is the largest absolute one
