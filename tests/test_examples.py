@@ -13,6 +13,7 @@ import pytest
 
 from audit.check import SECTIONS
 from reports.record import Failed, Measured, Record, Skipped, read_record
+from tests.chromium import NEEDS_CHROMIUM, Visit
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ("adult", "fashion", "movies")
@@ -140,3 +141,14 @@ def test_other_renderings_are_well_formed(audited, name):
     assert sarif["version"] == "2.1.0"
     assert record.subject.name in (folder / "summary.md").read_text()
     assert str(folder / "report.html") in said
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=NEEDS_CHROMIUM) for name in EXAMPLES])
+def test_the_report_opens_with_the_network_off(audited, browser, name):
+    folder, _, _ = audited(name)
+    for width, scheme in ((1200, "light"), (400, "dark")):
+        with Visit(browser, folder / "report.html", width, scheme) as visit:
+            assert visit.complaints == []
+            assert [r for r in visit.requests if not r.startswith("data:")] == [visit.url]
+            assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+            visit.keep(f"{name}-{width}-{scheme}")

@@ -123,3 +123,19 @@ def test_views_and_in_place_work_cost_no_memory():
     assert peak_bytes(lambda: x.view(10, 100).t(), CPU) == 0
     assert peak_bytes(lambda: x.add_(1), CPU) == 0
     assert peak_bytes(lambda: [torch.zeros(1000) for _ in range(5)], CPU) == 5 * 4000
+
+
+@pytest.mark.parametrize(("asked", "seen"), [(1, {1}), (2, {2}), (0, {3})])
+def test_threads_are_as_asked_inside_and_as_before_afterwards(pair, asked, seen):
+    torch.set_num_threads(3)
+    counts: set[int] = set()
+
+    class Counter(nn.Module):
+        def forward(self, x):
+            counts.add(torch.get_num_threads())
+            return x
+
+    found = Latency(seconds=0.05, largest_batch=2, threads=asked).run(*pair(Counter(), (2,)), RNG)
+    assert counts == seen
+    assert torch.get_num_threads() == 3
+    assert f"with {min(seen)} thread" in found.notes[0]
