@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from audit.check import Check, Effort
-from audit.checks.cost._measure import best_batch, circumstances, sweep, workload
+from audit.checks.cost._measure import Workload, best_batch, circumstances, sweep, threads, workload
 from audit.checks.cost._power import Assumed, meter, rounds
 from reports.record import Bar, Bars, Measured, Table
 
@@ -49,6 +49,8 @@ class Energy(Check):
     #: spent on each of the two batch sizes and on finding the better one
     seconds: float = 5.0
     largest_batch: int = 1024
+    #: of the processor; 0 takes as many as torch would. One is what a busy server gives a request, and repeats best
+    threads: int = 1
     #: assumed power of one busy core, where nothing is measured
     watts_per_core: float = 10.0
     #: assumed power of a busy accelerator, where nothing is measured
@@ -58,7 +60,10 @@ class Energy(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        work = workload(subject, data)
+        with threads(self.threads):
+            return self._run(workload(subject, data))
+
+    def _run(self, work: Workload) -> Measured:
         best = best_batch(sweep(work, self.seconds / 3, self.largest_batch))
         assumed = Assumed(self.watts_per_core, self.watts_accelerator, self.factor)
         reader = meter(work.device, assumed)

@@ -10,7 +10,7 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.checks.cost._measure import best_batch, circumstances, seconds, sweep, workload
+from audit.checks.cost._measure import Workload, best_batch, circumstances, seconds, sweep, threads, workload
 from reports.record import Curves, Measured, Point, Table
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ class Latency(Check):
     """Latency and throughput.
 
     What it measures:
-        The time of one forward pass at batch size 1, its median (p50) and the time 95 % of the calls stay below
-        (p95), and the predictions a second at growing batch sizes. The batch doubles until three doublings in a
-        row bring less than 5 %, or the time is spent. The first calls, which warm caches, are left out; on an accelerator the clock is read
-        only when it has finished.
+        The time of one forward pass at batch size 1, on one processor thread or one accelerator: its median (p50) and
+        the time that 95 % of the calls stay below (p95). And the predictions a second at growing batch sizes: the batch
+        doubles until three doublings in a row bring less than 5 %, or the time is spent. The first calls, which
+        warm caches, are left out; on an accelerator the clock is read only when it has finished.
     Why it matters:
         A person waits for the latency; a bill pays for the throughput. A p95 far above the p50 means that some
         requests wait much longer than the average suggests.
@@ -48,10 +48,15 @@ class Latency(Check):
     #: most calls timed at batch size 1
     calls: int = 1000
     largest_batch: int = 1024
+    #: of the processor; 0 takes as many as torch would. One is what a busy server gives a request, and repeats best
+    threads: int = 1
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        work = workload(subject, data)
+        with threads(self.threads):
+            return self._run(workload(subject, data))
+
+    def _run(self, work: Workload) -> Measured:
         single = seconds(work.forward(1), work.device, self.seconds, self.calls) * 1e3
         rates = sweep(work, self.seconds, self.largest_batch)
         best = best_batch(rates)

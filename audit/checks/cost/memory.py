@@ -10,7 +10,16 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.checks.cost._measure import best_batch, circumstances, memory_method, peak_bytes, sweep, workload
+from audit.checks.cost._measure import (
+    Workload,
+    best_batch,
+    circumstances,
+    memory_method,
+    peak_bytes,
+    sweep,
+    threads,
+    workload,
+)
 from reports.record import Bar, Bars, Measured, Table
 
 if TYPE_CHECKING:
@@ -43,10 +52,15 @@ class Memory(Check):
     #: spent on finding the batch with the best throughput
     seconds: float = 3.0
     largest_batch: int = 1024
+    #: of the processor; 0 takes as many as torch would. One is what a busy server gives a request, and repeats best
+    threads: int = 1
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        work = workload(subject, data)
+        with threads(self.threads):
+            return self._run(subject, workload(subject, data))
+
+    def _run(self, subject: Subject, work: Workload) -> Measured:
         best = best_batch(sweep(work, self.seconds, self.largest_batch))
         tensors = [*subject.model.parameters(), *subject.model.buffers()]
         held = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6

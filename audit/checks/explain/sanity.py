@@ -50,24 +50,23 @@ class Sanity(Check):
             "evaluations": 32,
             "background": 16,
             "draws": 4,
-            "stages": 3,
         },
-        Effort.EXHAUSTIVE: {"rows": 256, "media": 64, "evaluations": 1024, "draws": 20},
+        Effort.EXHAUSTIVE: {"rows": 256, "media": 64, "evaluations": 1024, "draws": 20, "stages": 6},
     }
 
     methods: tuple[str, ...] = ("kernel_shap", "integrated_gradients", "attention_rollout")
     #: examples of tables
     rows: int = 96
     #: examples of pictures and texts
-    media: int = 16
+    media: int = 12
     #: coalitions asked for in each example
-    evaluations: int = 192
+    evaluations: int = 128
     #: training rows that stand for "removed" (tables)
     background: int = 16
     #: times the weights are drawn
-    draws: int = 6
+    draws: int = 5
     #: steps from the head to the whole model
-    stages: int = 4
+    stages: int = 3
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """Needs a method and weights."""
