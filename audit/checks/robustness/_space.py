@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from audit.subject import Modality
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from attacks import Curve, Evaluation, Norm, Threat
+    from attacks import Curve, Evaluation, Norm
     from attacks.evaluate import Effort
     from audit.datasets import Dataset
     from audit.subject import Subject
@@ -27,6 +27,7 @@ class Space:
         bounds: smallest and largest value, as numbers (images) or a column each (tables).
         mutable: bool mask shaped like one input; None: all may move.
         unit: what a distance is measured in.
+        scale: size of one unit in each element of an input; None: as the input has it.
     """
 
     inputs: Tensor
@@ -34,35 +35,57 @@ class Space:
     bounds: tuple[float, float] | tuple[Tensor, Tensor]
     mutable: Tensor | None
     unit: str
+    scale: Tensor | None = None
 
     def curve(self, subject: Subject, norm: Norm, eps: Sequence[float], effort: str, seed: int) -> Curve:
         """What stands at each budget in this space."""
         from attacks import curve
 
-        return curve(
-            subject.model,
-            self.inputs,
+        found = curve(
+            self._scaled(subject.model),
+            self._down(self.inputs),
             self.labels,
             norm,
             sorted(set(eps)),
-            bounds=self.bounds,
+            bounds=self._bounds(),
             mutable=self.mutable,
             effort=cast("Effort", effort),  # a plan's string; attacks refuse what they do not know
             seed=seed,
         )
+        return replace(found, adversarial=self._up(found.adversarial))
 
     def evaluate(self, subject: Subject, norm: Norm, eps: float, effort: str, seed: int) -> Evaluation:
         """What stands at one budget in this space."""
-        from attacks import evaluate
+        from attacks import Threat, evaluate
 
-        return evaluate(
-            subject.model, self.inputs, self.labels, self._threat(norm, eps), effort=cast("Effort", effort), seed=seed
+        found = evaluate(
+            self._scaled(subject.model),
+            self._down(self.inputs),
+            self.labels,
+            Threat(norm, eps, self._bounds(), self.mutable),
+            effort=cast("Effort", effort),
+            seed=seed,
         )
+        return replace(found, adversarial=self._up(found.adversarial))
 
-    def _threat(self, norm: Norm, eps: float) -> Threat:
-        from attacks import Threat
+    def _scaled(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
+        scale = self.scale
+        return model if scale is None else lambda inputs: model(inputs * scale)
 
-        return Threat(norm, eps, self.bounds, self.mutable)
+    def _down(self, values: Tensor) -> Tensor:
+        return values if self.scale is None else values / self.scale
+
+    def _up(self, moved: Tensor) -> Tensor:
+        """Back to input units; what did not move is as it was, to the last bit."""
+        if self.scale is None:
+            return moved
+        return (moved * self.scale).where(moved != self._down(self.inputs), self.inputs)
+
+    def _bounds(self) -> tuple[float, float] | tuple[Tensor, Tensor]:
+        low, high = self.bounds
+        if isinstance(low, float) or isinstance(high, float):
+            return self.bounds
+        return self._down(low), self._down(high)
 
 
 def unfit(data: Dataset) -> str | None:
@@ -97,7 +120,25 @@ def space(subject: Subject, data: Dataset, sample: Dataset) -> Space:
     both = torch.cat([known.to(subject.device), inputs])
     mask = data.mutable()
     mutable = None if mask is None else torch.from_numpy(mask).to(subject.device)
-    return Space(inputs, labels, (both.amin(0), both.amax(0)), mutable, "standard deviations")
+    _, scale = moments(data)
+    return Space(inputs, labels, (both.amin(0), both.amax(0)), mutable, "standard deviations", scale.to(subject.device))
+
+
+def moments(data: Dataset) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each encoded column that may move, over the training rows where there are any.
+
+    Measured, because an encoder need not have standardised what it encoded. Columns that never move, or never vary,
+    have mean 0 and deviation 1, which leaves them as they are.
+    """
+    import torch
+
+    known = (data if data.train is None else data.train).inputs
+    assert not isinstance(known, list)
+    mask = data.mutable()
+    moving = torch.ones(known.shape[1], dtype=torch.bool) if mask is None else torch.from_numpy(mask)
+    deviation = known.double().std(0, correction=0)
+    moving &= deviation > 0
+    return known.double().mean(0).where(moving, 0.0).float(), deviation.where(moving, 1.0).float()
 
 
 def fixed_columns(data: Dataset) -> str:

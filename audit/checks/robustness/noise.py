@@ -11,6 +11,7 @@ import numpy as np
 from audit import statistics
 from audit.check import Check, Effort
 from audit.checks.robustness._grid import Answers, Grid, answers, draw_seed
+from audit.checks.robustness._space import moments
 from audit.subject import Modality
 from reports.record import Cell, Curves, Measured, Table
 
@@ -153,8 +154,10 @@ class _Spoiler:
         from audit.datasets import FeatureKind
 
         assert not isinstance(sample.inputs, list)
-        self._inputs, self._seed = sample.inputs, seed
         width = sample.inputs.shape[1]
+        # standardised anew: an encoder need not have done it
+        self._offset, self._scale = moments(data)
+        self._inputs, self._seed = (sample.inputs - self._offset) / self._scale, seed
         self._mean, self._std = torch.zeros(width), torch.ones(width)
         self._at: dict[str, int] = {}
         self.groups: list[tuple[int, ...]] = []
@@ -165,7 +168,8 @@ class _Spoiler:
             elif feature.kind is FeatureKind.NUMERIC:
                 (column,) = feature.columns
                 self._at[feature.name] = column
-                self._mean[column], self._std[column] = feature.mean, feature.std
+                self._mean[column] = feature.mean + feature.std * self._offset[column]
+                self._std[column] = feature.std * self._scale[column]
             else:
                 self.groups.append(feature.columns)
         reference = (data if data.train is None else data.train).inputs
@@ -185,7 +189,7 @@ class _Spoiler:
 
         numeric = torch.zeros(self._inputs.shape[1], dtype=torch.bool)
         numeric[[self._at[only]] if only else list(self._at.values())] = True
-        return tabular_noise(
+        spoilt = tabular_noise(
             self._inputs,
             kind,
             level,
@@ -196,3 +200,4 @@ class _Spoiler:
             observed=self._observed,
             seed=self._seed,
         )
+        return spoilt * self._scale + self._offset

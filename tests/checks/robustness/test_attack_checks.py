@@ -26,8 +26,9 @@ def rows(n: int = 150) -> Dataset:
     assert isinstance(x, Tensor)
     labels = MODEL(x).argmax(1)
     labels[:10] = 1 - labels[:10]
-    wide = torch.cat([torch.full((1, 6), -50.0), torch.full((1, 6), 50.0)])
-    train = replace(data, inputs=wide, labels=torch.zeros(2, dtype=torch.int64), split="train")
+    # two rows 50 from the mean among 4,998 on it: room to move, and a deviation of exactly 1
+    wide = torch.cat([torch.full((1, 6), -50.0), torch.full((1, 6), 50.0), torch.zeros(4998, 6)])
+    train = replace(data, inputs=wide, labels=torch.zeros(5000, dtype=torch.int64), split="train")
     return replace(data, labels=labels, train=train)
 
 
@@ -59,6 +60,23 @@ def test_tables_have_the_exact_robust_accuracy() -> None:
         assert value(found, f"robust_accuracy@l2:{eps:.4g}") == pytest.approx((l2 > eps).mean())
     assert value(found, "median_distance@linf") == pytest.approx(np.median(linf[linf > 0]), rel=0.01)
     assert value(found, "median_distance@l2") == pytest.approx(np.median(l2[l2 > 0]), rel=0.01)
+
+
+def test_a_budget_is_in_deviations_whatever_the_unit() -> None:
+    plain = rows()
+    assert plain.train is not None
+    assert isinstance(plain.inputs, Tensor)
+    assert isinstance(plain.train.inputs, Tensor)
+    factor = torch.tensor([1000.0, 0.01, 1.0, 1.0, 1.0, 1.0])
+    grams = replace(plain, inputs=plain.inputs * factor, train=replace(plain.train, inputs=plain.train.inputs * factor))
+    weights = (torch.tensor(WEIGHTS) / factor).tolist()
+    found = [
+        Evasion(rows=150, effort="quick").run(subject_of(model, Modality.TABULAR), data, np.random.default_rng(0))
+        for model, data in ((MODEL, plain), (linear([[0.0] * 6, weights], [0.0, 0.3]), grams))
+    ]
+    for name in found[0].estimates:
+        if name.startswith(("robust_accuracy", "clean_accuracy")):
+            assert value(found[0], name) == pytest.approx(value(found[1], name), abs=0.01), name
 
 
 def test_tables_show_rows_and_what_never_moves() -> None:
@@ -96,7 +114,8 @@ def test_immutable_columns_and_the_training_box_hold() -> None:
     weights = torch.tensor(WEIGHTS[:2])
     room = torch.where(sign * weights > 0, x[:, :2].amax(0) - x[:, :2], x[:, :2] - x[:, :2].amin(0))
     for j, eps in enumerate(found.epsilons):
-        reach = (weights.abs() * room.clamp(max=eps)).sum(1)
+        assert here.scale is not None
+        reach = (weights.abs() * room.minimum(eps * here.scale[:2])).sum(1)
         expected = ((scores[:, 1] - scores[:, 0]).abs() > reach) & found.clean_correct
         assert (found.robust[:, j] == expected).double().mean() > 0.99  # a boundary case may round either way
     assert bool((found.robust[:, 0] >= found.robust[:, 1]).all())
