@@ -104,8 +104,8 @@ def curve(
         broken_by = _lower(guard, points, levels, stages, moved, distance)
         fought = ~points.broken(points.scores)
         # probed at the smallest budget, where a gradient must keep its promises
-        probed = points.take(fought).within(levels[:1].expand(int(fought.sum())))
-        findings = masking.examine(guard, probed, black_box_share(broken_by, fought))
+        probed = points.within(levels[:1].expand(len(points)))
+        findings = masking.examine(guard, probed, fought, black_box_share(broken_by, fought))
     return Curve(
         epsilons=tuple(epsilons),
         robust=distance[:, None] > levels,

@@ -98,7 +98,7 @@ def evaluate(
         points = build(guard, inputs, labels, threat, seed)
         run = assault(guard, points, stages)
         fought = ~points.broken(points.scores)
-        findings = masking.examine(guard, points.take(fought), black_box_share(run.broken_by, fought))
+        findings = masking.examine(guard, points, fought, black_box_share(run.broken_by, fought))
     clean = points.scores.argmax(1) == labels
     return Evaluation(
         adversarial=run.moved.reshape(inputs.shape),

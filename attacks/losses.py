@@ -33,13 +33,12 @@ def lead(scores: Tensor, label: Tensor, aim: Tensor) -> Tensor:
 def dlr(scores: Tensor, label: Tensor, aim: Tensor) -> Tensor:
     """Targeted difference-of-logits ratio (Croce and Hein 2020, arXiv 2003.01690, equation 7).
 
-    Their denominator needs four classes; with fewer, the spread of all scores takes its place.
+    The denominator needs four classes; with fewer the lead itself is returned, which is as free of saturation.
     """
     if scores.shape[1] < 4:
-        spread = scores.amax(1) - scores.amin(1)
-    else:
-        top = scores.topk(4, dim=1).values
-        spread = top[:, 0] - (top[:, 2] + top[:, 3]) / 2
+        return lead(scores, label, aim)
+    top = scores.topk(4, dim=1).values
+    spread = top[:, 0] - (top[:, 2] + top[:, 3]) / 2
     return lead(scores, label, aim) / spread.clamp(min=_TINY)
 
 

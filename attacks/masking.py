@@ -21,6 +21,7 @@ _FLIPPED = 0.02  # share of points a black box may add: luck, not blindness
 _PROMISE = 0.25  # share of the promised rise in loss that a short step must deliver ...
 _BROKEN_PROMISES = 0.3  # ... on all but this share of points
 _SHORT = 0.05  # a short step, as a share of the budget
+_MISSED = 0.1  # share of points an unlimited search may miss
 _NOISE = 1e-3  # change between two equal calls, in spreads of the scores
 
 
@@ -50,8 +51,8 @@ _ADVICE = {
     "belong to this function (a replaced backward pass, quantised or shattered inputs).",
     "black_box_wins": "Random search broke points that gradients could not; the gradients mislead. Trust the lower "
     "number, and less than that.",
-    "unlimited_fails": "Without any budget points still stood; the search is blind, since every model that has more "
-    "than one answer can be broken then.",
+    "unlimited_fails": "Without any budget points still stood, though the model answers otherwise elsewhere in the box; "
+    "the search is blind.",
 }
 
 
@@ -60,12 +61,13 @@ def finding(name: str, measurement: float) -> Finding:
     return Finding(name, float(measurement), _ADVICE[name])
 
 
-def examine(guard: Guard, points: Points, black_box_share: float) -> tuple[Finding, ...]:
+def examine(guard: Guard, points: Points, attacked: Tensor, black_box_share: float) -> tuple[Finding, ...]:
     """All evidence against a finished run.
 
     Args:
         guard: the guard of the run, with its counts of spoiled gradients.
-        points: the rows that were attacked.
+        points: all rows of the run.
+        attacked: those that were attacked, bool (n,).
         black_box_share: share of them that only the black-box attack broke.
     """
     found = []
@@ -76,15 +78,16 @@ def examine(guard: Guard, points: Points, black_box_share: float) -> tuple[Findi
         found.append(finding("zero_gradients", guard.zero_gradients / gradients))
     if black_box_share > _FLIPPED:
         found.append(finding("black_box_wins", black_box_share))
-    if len(points):
+    if bool(attacked.any()):
         # the smallest keys are a random sample that does not depend on the order
-        sample = points.take(points.key.argsort()[:_SAMPLE])
+        rows = attacked.nonzero()[:, 0]
+        sample = points.take(rows[points.key[rows].argsort()[:_SAMPLE]])
         found += [
             finding(name, share)
             for name, share, most in (
                 ("stochastic", _disagreement(guard, sample), 0.0),
                 ("loss_not_rising", _broken_promises(guard, sample), _BROKEN_PROMISES),
-                ("unlimited_fails", _unlimited(guard, sample), 1 / points.scores.shape[1]),
+                ("unlimited_fails", _unlimited(guard, sample, points.scores.argmax(1)), _MISSED),
             )
             if share > most
         ]
@@ -105,18 +108,26 @@ def _broken_promises(guard: Guard, points: Points) -> float:
     short = points.within(points.eps * _SHORT) if points.norm != "l0" else points
     step = short.vertex(gradient)
     promise = (gradient * step).sum(1)
-    rise = losses.margin(guard.scores(points.x + step), points.label, points.goal) - loss
+    rise = losses.margin(guard.scores(points.at(step)), points.label, points.goal) - loss
     # rounding of the scores hides a rise smaller than this
     told = promise > 1e-4 * points.scale
     return _share(~(rise >= _PROMISE * promise)[told])
 
 
-def _unlimited(guard: Guard, points: Points) -> float:
-    """Share of points that a search without budget cannot break; 0 where some elements are fixed for good."""
+def _unlimited(guard: Guard, points: Points, answers: Tensor) -> float:
+    """Share of points that a search without budget cannot break though it must be possible.
+
+    It must be where every element may move and the model gives another of the run's inputs the answer wanted: that
+    input lies in the box.
+    """
     if bool(((points.up == 0) & (points.down == 0)).any()):
         return 0.0
+    if points.goal is None:
+        possible = (answers != points.label[:, None]).any(1)
+    else:
+        possible = (answers == points.goal[:, None]).any(1)
     _, distance = shortest(guard, points, steps=20)
-    return _share(distance.isinf())
+    return _share(distance.isinf() & possible)
 
 
 def _share(mask: Tensor) -> float:

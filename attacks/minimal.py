@@ -122,7 +122,7 @@ def walk(guard: Guard, points: Points, steps: int, enough: Tensor) -> tuple[Tens
     rows = torch.arange(len(points), device=delta.device)
     for step in range(spent, steps):
         here = state.points
-        scores, loss, gradient = guard.gradient(here.x + state.delta, search.margin(here))
+        scores, loss, gradient = guard.gradient(here.at(state.delta), search.margin(here))
         state.learn(scores)
         state.advance(loss, here.usable(gradient, (_STREAM, step)))
         left = state.size <= state.enough
@@ -132,7 +132,7 @@ def walk(guard: Guard, points: Points, steps: int, enough: Tensor) -> tuple[Tens
             state.take(~left)
             if not len(rows):
                 return answer, sizes
-    state.learn(guard.scores(state.points.x + state.delta))
+    state.learn(guard.scores(state.points.at(state.delta)))
     answer[rows], sizes[rows] = state.best, state.size
     return answer, sizes
 
@@ -209,8 +209,9 @@ def _shrink(guard: Guard, points: Points, best: Tensor, size: Tensor) -> Tensor:
     if not len(rows):
         return best
     points, whole = points.take(rows), best[rows]
-    # the far end lies a little beyond: on the boundary, rounding to the inputs' precision can undo a success
-    low, high = torch.full_like(whole[:, :1], 0.9), torch.full_like(whole[:, :1], 1 + 10 * _NUDGE)
+    # the far end lies a little beyond: on the boundary, rounding can undo a success
+    beyond = 1 + 10 * _NUDGE if points.raw.dtype == points.x.dtype else 1.0
+    low, high = torch.full_like(whole[:, :1], 0.9), torch.full_like(whole[:, :1], beyond)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         broken = points.broken(guard.scores(points.place(middle * whole).to(whole.dtype)))[:, None]

@@ -108,6 +108,10 @@ class Points:
         random = noise.normal(self.key, stream, gradient.shape[1], gradient.dtype).masked_fill(~free, 0)
         return torch.where(lost[:, None], random, gradient)
 
+    def at(self, delta: Tensor) -> Tensor:
+        """What the search shows the model, (m, d): in half precision already the rounded inputs `place` returns."""
+        return self.x + delta if self.raw.dtype == self.x.dtype else self.place(delta).to(self.x.dtype)
+
     def place(self, delta: Tensor) -> Tensor:
         """Inputs moved by delta, (m, d), in the inputs' own precision.
 

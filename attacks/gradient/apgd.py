@@ -82,7 +82,7 @@ def climb(guard: Guard, hunt: Hunt, objective: Objective, steps: int, restart: i
     state = _State(delta)
     marks = _checkpoints(steps)
     for step in range(steps):
-        scores, loss, gradient = guard.gradient(current.x + state.delta, objective(current))
+        scores, loss, gradient = guard.gradient(current.at(state.delta), objective(current))
         state.see(loss, gradient)
         keep = hunt.see(state.delta, scores)
         if keep is not None:
@@ -101,7 +101,7 @@ def climb(guard: Guard, hunt: Hunt, objective: Objective, steps: int, restart: i
         alpha = _MOMENTUM if step else 1.0
         moved = current.project(state.delta + alpha * (z - state.delta) + (1 - alpha) * (state.delta - state.before))
         state.before, state.delta = state.delta, moved
-    hunt.see(state.delta, guard.scores(current.x + state.delta))
+    hunt.see(state.delta, guard.scores(current.at(state.delta)))
 
 
 class _State:

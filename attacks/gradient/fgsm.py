@@ -65,11 +65,11 @@ def search(guard: Guard, points: Points, objective: Objective, steps: int = 1, r
         current = hunt.points
         delta = current.sample((_STREAM, restart)) if restart else current.x * 0
         for step in range(steps):
-            _, _, gradient = guard.gradient(current.x + delta, objective(current))
+            _, _, gradient = guard.gradient(current.at(delta), objective(current))
             gradient = current.usable(gradient, (_STREAM, restart, step))
             share = current.within(current.eps / steps) if current.norm != "l0" else current
             delta = current.project(delta + share.vertex(gradient))
-            keep = hunt.see(delta, guard.scores(current.x + delta))
+            keep = hunt.see(delta, guard.scores(current.at(delta)))
             if keep is not None:
                 current, delta = hunt.points, delta[keep]
             if not len(current):

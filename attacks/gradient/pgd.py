@@ -62,7 +62,7 @@ def search(guard: Guard, points: Points, objective: Objective, steps: int, resta
         delta = hunt.points.sample((_STREAM, restart))
         for step in range(steps):
             current = hunt.points
-            scores, _, gradient = guard.gradient(current.x + delta, objective(current))
+            scores, _, gradient = guard.gradient(current.at(delta), objective(current))
             keep = hunt.see(delta, scores)
             if keep is not None:
                 current, delta, gradient = hunt.points, delta[keep], gradient[keep]
@@ -71,7 +71,7 @@ def search(guard: Guard, points: Points, objective: Objective, steps: int, resta
             gradient = current.usable(gradient, (_STREAM, restart, step))
             delta = current.project(delta + stride(current, gradient, 2.5 / steps))
         if len(hunt.points):
-            hunt.see(delta, guard.scores(hunt.points.x + delta))
+            hunt.see(delta, guard.scores(hunt.points.at(delta)))
     return hunt
 
 

@@ -75,7 +75,7 @@ def search(guard: Guard, points: Points, shape: tuple[int, ...], steps: int, res
         for step in range(steps):
             if step:
                 candidate = _repaint(current, delta, shape, share(step, steps), (_STREAM, restart, step))
-            scores = guard.scores(current.x + candidate)
+            scores = guard.scores(current.at(candidate))
             loss = current.margin(scores)
             better = loss > best
             best = torch.where(better, loss, best)
