@@ -76,7 +76,7 @@ def examine(guard: Guard, points: Points, attacked: Tensor, black_box_share: flo
         found.append(finding("nan_gradients", guard.nan_gradients / gradients))
     if guard.zero_gradients > _SPOILED * gradients:
         found.append(finding("zero_gradients", guard.zero_gradients / gradients))
-    if black_box_share > _FLIPPED:
+    if _surely(black_box_share, int(attacked.sum())) > _FLIPPED:
         found.append(finding("black_box_wins", black_box_share))
     if bool(attacked.any()):
         # the smallest keys are a random sample that does not depend on the order
@@ -128,6 +128,14 @@ def _unlimited(guard: Guard, points: Points, answers: Tensor) -> float:
         possible = (answers == points.goal[:, None]).any(1)
     _, distance = shortest(guard, points, steps=20)
     return _share(distance.isinf() & possible)
+
+
+def _surely(share: float, n: int, z: float = 1.96) -> float:
+    """Lower end of the Wilson interval (Wilson 1927): what a share over few points shows for certain."""
+    if n == 0:
+        return 0.0
+    centre, half = share + z * z / (2 * n), z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
+    return max(0.0, float(centre - half) / (1 + z * z / n))
 
 
 def _share(mask: Tensor) -> float:

@@ -135,9 +135,29 @@ def build(name: str, effort: Effort, overrides: Mapping[str, Any]) -> Check:
     for key in overrides:
         if key not in known:
             raise PlanError(f"Expected a parameter of {name}, found {key!r}{nearest(key, known)}")
-    # YAML has lists only; parameters are tuples so that a check stays hashable
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
+    usual = {f.name: f.default for f in fields(check)}
+    values = {key: _fitting(name, key, value, usual[key]) for key, value in overrides.items()}
     return check(**{**check.efforts.get(effort, {}), **values})
+
+
+def _fitting(check: str, key: str, value: Any, usual: Any) -> Any:
+    """The value as a parameter: of the kind the default has, positive where a count is meant.
+
+    Raises:
+        PlanError: it is of another kind.
+    """
+    if isinstance(usual, tuple):
+        if not isinstance(value, list | tuple):
+            raise PlanError(f"Expected a list for {key} of {check}, such as {list(usual)}, found {value!r}.")
+        # YAML has lists only; parameters are tuples so that a check stays hashable
+        return tuple(_fitting(check, key, part, usual[0]) if usual else part for part in value)
+    if isinstance(usual, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not type(usual):
+        raise PlanError(f"Expected {type(usual).__name__} for {key} of {check}, such as {usual!r}, found {value!r}.")
+    if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+        raise PlanError(f"Expected at least 1 for {key} of {check}, found {value}.")
+    return value
 
 
 HEADINGS = ("What it measures", "Why it matters", "How to read it", "References")

@@ -54,7 +54,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _say(text: str) -> None:
-    click.echo("audit: " + " ".join(text.split()), err=True)
+    # names come from files: a control character must not reach the terminal
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    click.echo("audit: " + " ".join(plain.split()), err=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

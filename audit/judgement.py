@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import IntEnum
-from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
 
 from pydantic import Field
 
+from audit.check import registry
 from audit.errors import PlanError, nearest
 from audit.plan import Strict, read_yaml, validate
 from reports.record import Entry, Estimate, Failed, Gate, Measured, Outcome, Record, Skipped, Verdict
@@ -54,7 +55,17 @@ def read_policy(policy: str) -> Policy:
         path = Path(policy)
     else:
         raise PlanError(f"Expected a shipped policy or a YAML file, found {policy!r}{nearest(policy, shipped)}")
-    return validate(Policy, read_yaml(path, "policy"), str(path))
+    found = validate(Policy, read_yaml(path, "policy"), str(path))
+    known = registry()
+    for gate in found.gates:
+        check, slash, name = gate.estimate.partition("/")
+        if not (slash and name):
+            raise PlanError(
+                f"Expected check.id/estimate in a gate of {path}, found {gate.estimate!r}; see `audit list`."
+            )
+        if not any(matches(known_name, check) for known_name in known):
+            raise PlanError(f"Expected a gate of {path} on a check, found {check!r}{nearest(check, known)}")
+    return found
 
 
 def judge(record: Record, policy: str = "default") -> tuple[Verdict, ...]:
@@ -68,7 +79,7 @@ def judge(record: Record, policy: str = "default") -> tuple[Verdict, ...]:
         record: what `audit.run` returned.
         policy: name of a shipped policy, or path of a YAML file.
     """
-    return tuple(verdict for gate in read_policy(policy).gates for verdict in _hold(gate, record.evidence))
+    return tuple(verdict for gate in read_policy(policy).gates for verdict in _hold(gate, record))
 
 
 def exit_code(verdicts: Iterable[Verdict]) -> ExitCode:
@@ -76,38 +87,39 @@ def exit_code(verdicts: Iterable[Verdict]) -> ExitCode:
     return ExitCode(EXIT_CODES[overall(verdicts)])
 
 
-def _hold(gate: Gate, evidence: Iterable[Entry]) -> list[Verdict]:
+def _hold(gate: Gate, record: Record) -> list[Verdict]:
     check_pattern, _, name_pattern = gate.estimate.partition("/")
     verdicts: list[Verdict] = []
     absent = "no such check was run"
-    for entry in evidence:
-        if not fnmatchcase(entry.unit.check, check_pattern):
+    for entry in record.evidence:
+        if not matches(entry.unit.check, check_pattern):
             continue
         match entry.evidence:
             case Measured(estimates=estimates):
                 absent = "the check measured no such estimate"
                 for name, estimate in sorted(estimates.items()):  # as the written record has them
-                    if fnmatchcase(name, name_pattern):
+                    if matches(name, name_pattern):
                         outcome, why = compare(gate, estimate)
                         verdicts.append(_verdict(gate, entry, name, outcome, estimate, why))
             case Failed(error=error):
-                verdicts.append(
-                    _verdict(gate, entry, name_pattern, Outcome.INSUFFICIENT, None, f"the check failed: {error}")
-                )
+                why = f"the check failed: {error}"
+                verdicts.append(_verdict(gate, entry, name_pattern, Outcome.INSUFFICIENT, None, why))
             case Skipped(reason=reason):
                 absent = f"skipped: {reason}"
-    if not verdicts and gate.required:
+    interrupted = any(matches(check, check_pattern) for check in record.missing)
+    if interrupted or (not verdicts and gate.required):
+        why = "the run was interrupted before this check" if interrupted else f"the policy requires it; {absent}"
         verdicts.append(
             Verdict(
-                gate=gate,
-                subject=gate.estimate,
-                outcome=Outcome.INSUFFICIENT,
-                observed=None,
-                evidence=None,
-                why=f"the policy requires it; {absent}",
+                gate=gate, subject=gate.estimate, outcome=Outcome.INSUFFICIENT, observed=None, evidence=None, why=why
             )
         )
     return verdicts
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a name fits a pattern, in which `*` stands for any characters and all others for themselves."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL) is not None
 
 
 def compare(gate: Gate, estimate: Estimate) -> tuple[Outcome, str]:

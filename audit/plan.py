@@ -61,7 +61,12 @@ class DataPlan(Strict):
 class Plan(Strict):
     """An audit plan."""
 
-    name: str = Field(description="A short name; the run's folder and the report's title.")
+    name: str = Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^/\\\x00-\x1f\x7f.][^/\\\x00-\x1f\x7f]*$",
+        description="A short name; the run's folder and the report's title. No slashes, no dot in front.",
+    )
     model: ModelPlan
     data: DataPlan
     checks: dict[str, dict[str, Any]] = Field({}, description="Parameters of single checks, by the check's id.")

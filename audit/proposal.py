@@ -104,6 +104,10 @@ def propose(
     if names and not classes and not seen.classes:
         questions.append(f"model.classes are {list(names)}, in the order of the model's outputs.")
         guessed.add("model.classes")
+    if label is not None and not seen.classes and not classes and len(names) == 1:
+        raise DataError(
+            f"Expected rows of at least two classes in {data}, found {names[0]!r} only; try more rows, or --classes."
+        )
     if names and seen.outputs not in (None, 1, len(names)):
         raise DataError(
             f"Expected as many classes as the model has outputs, {seen.outputs}, found {len(names)} in {data}; "
@@ -112,11 +116,25 @@ def propose(
     if protected is None and found.protected:
         questions.append(f"data.protected are {list(found.protected)}, by their names.")
         guessed.add("data.protected")
+    if train is None and (train := _train_beside(data, found.splits)) is not None:
+        questions.append(f"data.train is {train}, found beside the test data.")
+        guessed.add("data.train")
+    if (protected or found.protected) and names:
+        questions.append(f"data.favourable is unset, so {names[-1]!r} counts as the favourable class; set it.")
     encoder = model.parent / "encoder.json"
     modality = seen.modality or found.modality
     if modality == "tabular" and encoder.is_file():
         questions.append(f"data.encoder is {encoder}, found beside the checkpoint.")
         guessed.add("data.encoder")
+    elif modality == "tabular" and found.columns:
+        strings = [name for name, kind in found.columns.items() if kind == "string" and name != label]
+        if strings:
+            questions.append(
+                f"data.encoder is unset, but {strings[0]!r} holds words: the run will ask for the encoder that the model "
+                "was trained with."
+            )
+        else:
+            questions.append("without data.encoder the model reads the columns in the order of the file.")
     plan = Plan(
         name=(model.parent.name if model.stem in ("model", "checkpoint") else model.stem) or "audit",
         model=ModelPlan(
@@ -127,7 +145,7 @@ def propose(
         ),
         data=DataPlan(
             test=data,
-            train=train or _train_beside(data, found.splits),
+            train=train,
             label=label if found.columns else None,
             text=found.text if modality == "text" else None,
             protected=list(protected if protected is not None else found.protected),

@@ -303,3 +303,41 @@ def test_no_traceback_reaches_a_shell(files):
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/tmp/elsewhere", "", ".", "a\nb", "\x1b[31mred"])
+def test_a_name_stays_inside_the_runs_folder(files, cli, monkeypatch, name):
+    monkeypatch.chdir(files.folder)
+    files.change(name=name)
+    before = sorted(p.name for p in files.folder.parent.iterdir())
+    code, _, err = cli("run", files.plan)
+    assert code == 2
+    assert "name" in err
+    assert "\x1b" not in err
+    assert sorted(p.name for p in files.folder.parent.iterdir()) == before
+
+
+def test_tables_without_an_encoder_are_read_in_the_order_of_the_training_data(files, cli):
+    files.change(data__encoder=None, data__protected=[])
+    for split in ("test", "train"):
+        pd.read_csv(files.folder / f"{split}.csv").drop(columns="sex").to_csv(
+            files.folder / f"{split}.csv", index=False
+        )
+    assert cli("run", files.plan, "--only", "fit.accuracy", "--out", files.folder / "a")[0] in (0, 3)
+    frame = files.rows()
+    frame[frame.columns[::-1]].to_csv(files.test, index=False)
+    assert cli("run", files.plan, "--only", "fit.accuracy", "--out", files.folder / "b")[0] in (0, 3)
+    a, b = (json.loads((files.folder / f / "record.json").read_text())["evidence"][0]["evidence"] for f in "ab")
+    assert a["estimates"]["accuracy"] == b["estimates"]["accuracy"]
+    frame.rename(columns={"noise": "other"}).to_csv(files.test, index=False)
+    code, _, err = cli("run", files.plan, "--out", files.folder / "c")
+    assert code == 2
+    assert "'noise'" in err or "'other'" in err
+
+
+@pytest.mark.parametrize("value", ["many", -5, 0, 2.5, [3]])
+def test_a_parameter_of_the_wrong_kind(files, cli, value):
+    files.change(checks={"fit.calibration": {"bins": value}})
+    code, _, err = cli("run", files.plan, "--out", files.folder / "run")
+    assert code == 2
+    assert "bins" in err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from audit.errors import PlanError
-from audit.judgement import ExitCode, compare, exit_code, judge, read_policy
+from audit.judgement import ExitCode, compare, exit_code, judge, matches, read_policy
 from reports.record import Estimate, Failed, Gate, Measured, Outcome, Skipped
 from tests.records import entry, estimate, record
 
@@ -22,12 +22,12 @@ from tests.records import entry, estimate, record
     ],
 )
 def test_an_outcome_needs_the_whole_interval(bound, value, outcome):
-    assert compare(Gate(estimate="a/b", **bound), estimate(value))[0] == outcome
+    assert compare(Gate(estimate="fit.accuracy/b", **bound), estimate(value))[0] == outcome
 
 
 def test_what_is_undefined_never_passes():
     undefined = Estimate(value=None, n=0, method="-", reason="no rows")
-    outcome, why = compare(Gate(estimate="a/b", at_least=0.0), undefined)
+    outcome, why = compare(Gate(estimate="fit.accuracy/b", at_least=0.0), undefined)
     assert outcome is Outcome.INSUFFICIENT
     assert "no rows" in why
 
@@ -52,12 +52,12 @@ def test_wildcards_hold_every_matching_estimate(tmp_path):
 
 def test_skipped_is_silent_unless_required_and_failed_is_insufficient(tmp_path):
     found = record(
-        entry("a.skipped", Skipped(reason="meant for images")),
-        entry("a.failed", Failed(error="it broke")),
+        entry("robustness.evasion", Skipped(reason="meant for images")),
+        entry("robustness.noise", Failed(error="it broke")),
     )
-    gates = ("{estimate: a.skipped/x, at_least: 0}", "{estimate: a.failed/x, at_least: 0}")
+    gates = ("{estimate: robustness.evasion/x, at_least: 0}", "{estimate: robustness.noise/x, at_least: 0}")
     assert [v.outcome for v in judge(found, policy(tmp_path, *gates))] == ["INSUFFICIENT"]
-    required = "{estimate: a.skipped/x, at_least: 0, required: true}"
+    required = "{estimate: robustness.evasion/x, at_least: 0, required: true}"
     (verdict,) = judge(found, policy(tmp_path, required))
     assert verdict.outcome is Outcome.INSUFFICIENT
     assert "meant for images" in verdict.why
@@ -83,7 +83,7 @@ def test_skipped_is_silent_unless_required_and_failed_is_insufficient(tmp_path):
             ],
             ExitCode.FAILED,
         ),
-        (["{estimate: nothing.here/x, at_least: 0}"], ExitCode.INSUFFICIENT),
+        (["{estimate: fit.confidence/auroc, at_least: 0}"], ExitCode.INSUFFICIENT),
     ],
 )
 def test_exit_codes(tmp_path, gates, code):
@@ -93,9 +93,11 @@ def test_exit_codes(tmp_path, gates, code):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: x\ngates: [{estimate: a/b, at_leest: 1}]", "'gates.0.at_leest'; did you mean 'at_least'"),
-        ("name: x\ngates: [{estimate: a/b}]", "exactly one of at_least and at_most"),
+        ("name: x\ngates: [{estimate: fit.accuracy/b, at_leest: 1}]", "'gates.0.at_leest'; did you mean 'at_least'"),
+        ("name: x\ngates: [{estimate: fit.accuracy/b}]", "exactly one of at_least and at_most"),
         ("name: x\ngates: []", "gates"),
+        ("name: x\ngates: [{estimate: fit.acuracy/accuracy, at_least: 1}]", "did you mean 'fit.accuracy'"),
+        ("name: x\ngates: [{estimate: fit.accuracy, at_least: 1}]", "check.id/estimate"),
         ("name: !!python/object/apply:os.system [echo]\ngates: []", "plain YAML without tags"),
     ],
 )
@@ -117,3 +119,18 @@ def test_every_gate_of_the_default_policy_names_a_check_that_exists():
     for gate in read_policy("default").gates:
         assert gate.estimate.split("/")[0] in registry(), gate.estimate
         assert gate.why
+
+
+def test_an_interrupted_record_never_passes(tmp_path):
+    found = record().model_copy(update={"missing": ("robustness.evasion",)})
+    gates = ("{estimate: fit.accuracy/accuracy, at_least: 0.8}", "{estimate: robustness.evasion/x, at_least: 0}")
+    verdicts = judge(found, policy(tmp_path, *gates))
+    assert exit_code(verdicts) is ExitCode.INSUFFICIENT
+    assert "interrupted" in verdicts[-1].why
+
+
+@pytest.mark.parametrize("name", ["x[0]", "a?b", "sex=south [bold]", "*"])
+def test_a_gate_finds_an_estimate_of_any_name(name):
+    assert matches(name, name)
+    assert matches(name, "*")
+    assert not matches(name + "!", name) or name == "*"

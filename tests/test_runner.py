@@ -152,3 +152,40 @@ def test_a_fault_of_ours_exits_with_70_and_keeps_the_evidence(files, run, monkey
     assert code == 70
     assert "no ink" in err
     assert len(list((files.folder / "run" / "evidence").iterdir())) == 2
+
+
+@pytest.mark.parametrize("change", ["mean", "output", "factory"])
+def test_what_is_declared_of_the_model_counts_too(files, change):
+    """Equal weights behind another normalisation, head or network are another model."""
+    from audit.plan import read_plan
+    from audit.runner import choose, units
+    from audit.setup import subject_and_data
+
+    def key() -> str:
+        subject, dataset = subject_and_data(read_plan(files.plan), files.folder)
+        ((unit, _),) = units(subject, dataset, choose(["fit.accuracy"], "quick"), 0)
+        return unit.key
+
+    before = key()
+    if change == "mean":
+        files.change(model__mean=[0.5], model__std=[2.0])
+    elif change == "output":
+        files.change(model__output="log_probabilities")
+    else:
+        network = files.folder / "toy_network.py"
+        network.write_text(
+            "import torch\nclass Turned(torch.nn.Linear):\n    def forward(self, x):\n        return -super().forward(x)\n"
+            "def build():\n    return Turned(3, 2)\n"
+        )
+    assert key() != before
+
+
+def test_a_column_that_the_model_does_not_read_counts_in_the_checks_of_the_data(files, run):
+    run(only=("data.missing",))
+    (before,) = read_record(files.folder / "run" / "record.json").evidence
+    frame = files.rows()
+    frame["note"] = None
+    frame.to_csv(files.test, index=False)
+    run(only=("data.missing",))
+    (after,) = read_record(files.folder / "run" / "record.json").evidence
+    assert before.unit.key != after.unit.key

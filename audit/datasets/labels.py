@@ -95,7 +95,14 @@ def match_labels(column: pd.Series[Any], classes: Sequence[str], label: str) -> 
             f"Expected labels that are all names or all indices of classes, found both in {label!r} "
             f"({show(column, mixed)} in row {mixed}); try one kind."
         )
-    return np.array(indices, dtype=np.int64)
+    found_indices = np.array(indices, dtype=np.int64)
+    # a whole data set without the first class is less likely than one that counts from 1
+    if len(classes) > 2 and len(indices) >= 5 * len(classes) and found_indices.min() == 1:
+        raise DataError(
+            f"Expected class indices from 0 (for {classes[0]!r}) in {label!r}, found {found_indices.min()} to "
+            f"{found_indices.max()}; try naming the classes as the data does, classes: [1, 2, ...]."
+        )
+    return found_indices
 
 
 def _index(value: Any, classes: int) -> int | None:

@@ -39,6 +39,8 @@ class _Options:
     bounds: tuple[float, float] | None
     favourable: str | None
     modality: Modality | None
+    #: columns of a table without an encoder, in the order of the training data
+    order: tuple[str, ...] = ()
 
 
 def read(
@@ -98,6 +100,9 @@ def read(
     for name, raw in raws.items():
         _require(raw, column, "label", places[name])
     names = _classes(list(raws.values()), column, options)
+    if "train" in raws:  # the model reads columns in the order it was trained on
+        order = tuple(str(c) for c in _frame(raws["train"], column).columns if c != column)
+        options = replace(options, order=order)
     built = {name: _build(raw, places[name], name, column, names, options) for name, raw in raws.items()}
     if "train" in built and split != "train":
         if built["train"].modality is not built[split].modality:
@@ -267,6 +272,14 @@ def _table(raw: Raw, path: Path, label: str, options: _Options) -> tuple[NDArray
 
     frame = _frame(raw, label)
     others = [str(c) for c in frame.columns if c != label]
+    if options.encoder is None and options.order:
+        differ = sorted(set(others) ^ set(options.order))
+        if differ:
+            raise DataError(
+                f"Expected the same columns in the test and the training data, found {differ[0]!r} in one of them only; "
+                "try an encoder, which names the columns the model reads."
+            )
+        others = list(options.order)
     encoder = read_encoder(options.encoder) if options.encoder else plain_encoder(frame, others)
     for name in options.immutable:
         if name not in others:

@@ -13,7 +13,14 @@ from audit.errors import DataError
 
 
 def class_values(values: NDArray[Any]) -> tuple[Any, ...]:
-    """The distinct values, sorted within their type."""
+    """The distinct values, sorted within their type.
+
+    Raises:
+        DataError: a value is missing.
+    """
+    missing = pd.isna(pd.Series(values)).to_numpy().nonzero()[0]
+    if len(missing):
+        raise DataError(f"Expected a class in every row, found none in row {missing[0]}; try dropping such rows.")
     return tuple(sorted(pd.unique(pd.Series(values)), key=lambda v: (str(type(v)), v)))
 
 
@@ -68,9 +75,7 @@ def _column(values: Any, n: int, name: str) -> tuple[tuple[Hashable, ...], NDArr
         codes, keys = series.cat.codes.to_numpy(np.int64), list(series.cat.categories)
     else:
         # equal but differently typed values (1 and True and 1.0) stay apart
-        tagged = pd.Series(
-            [None if v is None or v != v else (type(v).__name__, v) for v in series.to_numpy()], dtype=object
-        )
+        tagged = pd.Series([None if pd.isna(v) else (type(v).__name__, v) for v in series.to_numpy()], dtype=object)
         codes, uniques = pd.factorize(tagged, sort=False)
         order = sorted(range(len(uniques)), key=lambda i: (uniques[i][0], uniques[i][1]))
         rank = np.empty(len(order) + 1, dtype=np.int64)

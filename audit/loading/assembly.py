@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -82,7 +84,29 @@ def assemble(request: Request) -> Subject:
         format=str(facts.format),
         device=device,
         text=text,
+        settings={
+            "task": str(task),
+            "modality": str(modality),
+            "output": str(output),
+            "mean": None if request.mean is None else [float(v) for v in request.mean],
+            "std": None if request.std is None else [float(v) for v in request.std],
+            "precision": request.precision,
+            "classes": list(classes),
+            "network": _description(network),
+        },
     )
+
+
+def _description(network: nn.Module) -> str:
+    """SHA-256 of the source of the network's own modules: equal weights in another network are another model."""
+    parts = [repr(network)]
+    for kind in sorted({type(module) for module in network.modules()}, key=lambda k: (k.__module__, k.__qualname__)):
+        if not kind.__module__.startswith(("torch.", "transformers.")):
+            try:
+                parts.append(inspect.getsource(inspect.getmodule(kind) or kind))
+            except (OSError, TypeError):  # defined at a prompt: its structure has to do
+                parts.append(kind.__qualname__)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _choose(what: str, value: str, kind: type[Choice]) -> Choice:

@@ -83,12 +83,11 @@ class Duplicates(Check):
             notes += part.notes(name, self.characters)
         if train is None:
             notes.append("No training data was given, so leakage could not be looked for.")
-        for kind in ("exact", "near"):
-            estimates[f"excess_leakage@{kind}"] = (
-                _untold()
-                if train is None
-                else statistics.difference(estimates[f"{kind}_leakage"], estimates[f"{kind}_duplicates@train"])
-            )
+        else:
+            for kind in ("exact", "near"):
+                estimates[f"excess_leakage@{kind}"] = statistics.difference(
+                    estimates[f"{kind}_leakage"], estimates[f"{kind}_duplicates@train"]
+                )
         if train is not None and leaked:
             pairs, twin_of, title = leaked, train.data, "Test rows and their twins in the training data"
         else:
@@ -96,16 +95,17 @@ class Duplicates(Check):
             title = "Twins within the test data"
         return Measured(
             estimates=estimates,
-            headline=("exact_leakage", "near_leakage", "excess_leakage@near", "near_duplicates@test"),
+            headline=(
+                *(("exact_leakage", "near_leakage", "excess_leakage@near") if train else ()),
+                "near_duplicates@test",
+            ),
             tables=(pair_table(pairs, data, twin_of, title),) if pairs else (),
             figures=(_bars(estimates), *pair_figures(pairs, data, twin_of, title)),
             notes=tuple(notes),
         )
 
     def _leakage(self, test: _Part, train: _Part | None, estimates: dict[str, Estimate]) -> list[Pair]:
-        names = ("exact_leakage", "near_leakage") + (("record_leakage",) if test.data.frame is not None else ())
         if train is None:
-            estimates.update({name: _untold() for name in names})
             return []
         exact = np.isin(test.prints, train.prints)
         close = self._close(test, train)
@@ -129,10 +129,6 @@ class Duplicates(Check):
             return near_texts(queries, references, identical, self.jaccard, self.characters)
         assert not isinstance(a, list) and not isinstance(b, list)
         return near_images(a[part.query], b[other.reference], identical, self.correlation)
-
-
-def _untold() -> Estimate:
-    return statistics.undefined("no training data was given", unit="fraction")
 
 
 class _Part:

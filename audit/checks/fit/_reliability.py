@@ -69,7 +69,7 @@ def ece(
     found = Estimate(
         value=value,
         low=0.0 if value <= by_chance[1] else min(max(float(low), 0.0), value),
-        high=max(float(high), value),
+        high=min(max(float(high), value), 1.0),
         n=n,
         method=f"{bin_of.max() + 1} bins of equal mass, reflected bootstrap 95 % ({resamples} resamples)",
         unit="fraction",

@@ -27,7 +27,7 @@ SECTION = Section(
             "accuracy in this report is flattered.",
         ),
         Advice(
-            "data.duplicates/excess_leakage",
+            "data.duplicates/excess_leakage@*",
             "More test rows have a twin in the training data than training rows have among themselves. Split by person, "
             "document or session instead of by row.",
             above=0.0,
