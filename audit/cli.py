@@ -77,6 +77,7 @@ def commands() -> None:
 @click.option("--label", help="Label column, where there is no plan.")
 @click.option("--factory", help="package.module:name that builds the network of a bare state_dict.")
 @click.option("--classes", help="Class names in the order of the outputs, separated by commas.")
+@click.option("--output", help="logits, probabilities or log_probabilities, where there is no plan.")
 @click.option("--protected", help="Protected columns, separated by commas.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/NAME]")
 @click.option("--effort", type=click.Choice(EFFORTS), help="How much work.  [default: the plan's, else standard]")
@@ -119,7 +120,7 @@ def _merge(plan: Path | None, options: dict[str, Any]) -> Plan:
     from audit.errors import PlanError
     from audit.plan import read_plan
 
-    sources = ("model", "data", "train", "label", "factory", "classes", "protected")
+    sources = ("model", "data", "train", "label", "factory", "classes", "protected", "output")
     given = {name: options.pop(name) for name in sources}
     only = options.pop("only")
     changes = {name: value for name, value in options.items() if value is not None} | (

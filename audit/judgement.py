@@ -90,13 +90,13 @@ def exit_code(verdicts: Iterable[Verdict]) -> ExitCode:
 def _hold(gate: Gate, record: Record) -> list[Verdict]:
     check_pattern, _, name_pattern = gate.estimate.partition("/")
     verdicts: list[Verdict] = []
-    absent = "no such check was run"
+    absent, mistaken = "no such check was run", False
     for entry in record.evidence:
         if not matches(entry.unit.check, check_pattern):
             continue
         match entry.evidence:
             case Measured(estimates=estimates):
-                absent = "the check measured no such estimate"
+                absent, mistaken = "the check measured no such estimate", not gate.optional
                 for name, estimate in sorted(estimates.items()):  # as the written record has them
                     if matches(name, name_pattern):
                         outcome, why = compare(gate, estimate)
@@ -107,8 +107,15 @@ def _hold(gate: Gate, record: Record) -> list[Verdict]:
             case Skipped(reason=reason):
                 absent = f"skipped: {reason}"
     interrupted = any(matches(check, check_pattern) for check in record.missing)
-    if interrupted or (not verdicts and gate.required):
-        why = "the run was interrupted before this check" if interrupted else f"the policy requires it; {absent}"
+    if interrupted or (not verdicts and (gate.required or mistaken)):
+        why = "the run was interrupted before this check" if interrupted else absent
+        why += (
+            "; the policy requires it"
+            if gate.required
+            else ""
+            if interrupted
+            else "; mend its name or make it optional"
+        )
         verdicts.append(
             Verdict(
                 gate=gate, subject=gate.estimate, outcome=Outcome.INSUFFICIENT, observed=None, evidence=None, why=why

@@ -7,13 +7,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
-from audit.errors import DataError, ModelError
+from audit.errors import DataError, ModelError, PlanError, nearest
 from audit.plan import DataPlan, ModelPlan, Plan
 
+OUTPUTS = get_args(ModelPlan.model_fields["output"].annotation)
 BUILDERS = ("build", "build_model", "make_model", "create_model", "get_model", "model")
 
 HEADER = """\
@@ -64,6 +65,7 @@ def propose(
     factory: str | None = None,
     classes: Sequence[str] | None = None,
     protected: Sequence[str] | None = None,
+    output: str | None = None,
 ) -> Proposal:
     """Look at a checkpoint and a data set, running neither, and propose a plan.
 
@@ -75,6 +77,7 @@ def propose(
         factory: what builds a bare state_dict's network; looked for beside the checkpoint where left out.
         classes: class names in the order of the outputs; read off the checkpoint or the labels where left out.
         protected: protected columns; guessed from their names where left out.
+        output: what the model returns; logits where left out.
 
     Raises:
         AssayError: a file cannot be read, or the two do not fit each other.
@@ -135,12 +138,15 @@ def propose(
             )
         else:
             questions.append("without data.encoder the model reads the columns in the order of the file.")
+    if output is not None and output not in OUTPUTS:
+        raise PlanError(f"Expected an output, found {output!r}{nearest(output, OUTPUTS)}")
     plan = Plan(
         name=(model.parent.name if model.stem in ("model", "checkpoint") else model.stem) or "audit",
         model=ModelPlan(
             path=model,
             factory=factory,
             modality=modality,
+            output=output or "logits",
             classes=list(names) if names and not seen.classes else (list(classes) if classes else None),
         ),
         data=DataPlan(

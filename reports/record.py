@@ -156,6 +156,8 @@ class Gate(Frozen):
     severity: Severity = Severity.ERROR
     #: whether a skipped or absent check makes it INSUFFICIENT; otherwise such a gate gives no verdict
     required: bool = False
+    #: whether a check may lack the estimate (one policy for tables and images, with and without training data)
+    optional: bool = False
     #: why the policy asks for it, shown beside the verdict
     why: str = ""
 

@@ -134,3 +134,11 @@ def test_a_gate_finds_an_estimate_of_any_name(name):
     assert matches(name, name)
     assert matches(name, "*")
     assert not matches(name + "!", name) or name == "*"
+
+
+def test_a_gate_on_an_estimate_that_was_not_measured_never_vanishes(tmp_path):
+    wrong = "{estimate: fit.accuracy/acc, at_least: 0}"
+    (verdict,) = judge(record(), policy(tmp_path, wrong))
+    assert verdict.outcome is Outcome.INSUFFICIENT
+    assert "mend its name" in verdict.why
+    assert judge(record(), policy(tmp_path, wrong.replace("}", ", optional: true}"))) == ()

@@ -189,3 +189,15 @@ def test_a_column_that_the_model_does_not_read_counts_in_the_checks_of_the_data(
     run(only=("data.missing",))
     (after,) = read_record(files.folder / "run" / "record.json").evidence
     assert before.unit.key != after.unit.key
+
+
+def test_evidence_changed_by_hand_is_told(files, run):
+    run(only=("fit.accuracy",))
+    (path,) = (files.folder / "run" / "evidence").iterdir()
+    text = path.read_text()
+    value = read_record(files.folder / "run" / "record.json").evidence[0].evidence.estimates["accuracy"].value
+    assert str(value) in text
+    path.write_text(text.replace(f'"value": {value}', f'"value": {value - 0.0001}', 1))
+    code, _, err = run(only=("fit.accuracy",))
+    assert code == 4
+    assert path.name in err
