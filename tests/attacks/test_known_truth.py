@@ -154,6 +154,31 @@ def test_a_hidden_gradient_is_seen_through_or_told(linear, how):
         assert e.trustworthy
 
 
+def test_it_breaks_whatever_foolbox_breaks():
+    import foolbox
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    inputs = torch.from_numpy(digits.images).float()[:, None] / 16
+    labels = torch.from_numpy(digits.target).long()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+        optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+        for _ in range(60):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(inputs[300:]), labels[300:]).backward()
+            optimiser.step()
+    model.eval()
+    x, y = inputs[:200], labels[:200]
+    wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+    _, _, broken = foolbox.attacks.LinfPGD(steps=40)(wrapped, x, y, epsilons=0.1)
+    e = attacks.evaluate(model, x, y, Threat("linf", 0.1), effort="standard")
+    assert float((~broken).double().mean()) < 0.95  # the attack is no formality here
+    assert not bool((broken & e.robust).any())
+    assert e.trustworthy
+
+
 def test_images_and_many_classes():
     generator = torch.Generator().manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
