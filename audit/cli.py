@@ -95,7 +95,7 @@ def run(plan: Path | None, out: Path | None, trust_pickle: bool, **options: Any)
     from audit.runner import Interrupted
     from audit.store import Store
 
-    merged = _merge(plan, options)
+    merged = _merge(plan, options, trust_pickle)
     folder = out or Path("runs") / merged.name
     Store(folder)  # an output folder that cannot be written is refused before anything is loaded
     progress = progress_for(merged.name)
@@ -115,7 +115,7 @@ def run(plan: Path | None, out: Path | None, trust_pickle: bool, **options: Any)
     return int(exit_code(record.verdicts))
 
 
-def _merge(plan: Path | None, options: dict[str, Any]) -> Plan:
+def _merge(plan: Path | None, options: dict[str, Any], trust_pickle: bool) -> Plan:
     """The plan, or one made from --model and --data, changed by the options."""
     from audit.errors import PlanError
     from audit.plan import read_plan
@@ -140,7 +140,7 @@ def _merge(plan: Path | None, options: dict[str, Any]) -> Plan:
 
         for name in ("classes", "protected"):
             given[name] = None if given[name] is None else [part.strip() for part in given[name].split(",")]
-        base = propose(**given).plan
+        base = propose(**given, trust_pickle=trust_pickle).plan
     return base.model_copy(update=changes)
 
 

@@ -7,12 +7,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 
 from audit.errors import DataError, ModelError, PlanError, nearest
 from audit.plan import DataPlan, ModelPlan, Plan
+
+if TYPE_CHECKING:
+    from audit.loading import Format
 
 OUTPUTS = get_args(ModelPlan.model_fields["output"].annotation)
 BUILDERS = ("build", "build_model", "make_model", "create_model", "get_model", "model")
@@ -66,6 +69,7 @@ def propose(
     classes: Sequence[str] | None = None,
     protected: Sequence[str] | None = None,
     output: str | None = None,
+    trust_pickle: bool = False,
 ) -> Proposal:
     """Look at a checkpoint and a data set, running neither, and propose a plan.
 
@@ -78,6 +82,7 @@ def propose(
         classes: class names in the order of the outputs; read off the checkpoint or the labels where left out.
         protected: protected columns; guessed from their names where left out.
         output: what the model returns; logits where left out.
+        trust_pickle: whether the checkpoint may be unpickled.
 
     Raises:
         AssayError: a file cannot be read, or the two do not fit each other.
@@ -87,7 +92,7 @@ def propose(
 
     seen, found = look_at_model(model), look_at_data(data)
     questions, guessed = [], set()
-    if factory is None and seen.needs_factory:
+    if factory is None and seen.needs_factory and not _is_whole(model, seen.format, trust_pickle):
         factory = _factory_beside(model)
         if factory is None:
             raise ModelError(
@@ -162,6 +167,19 @@ def propose(
     if modality == "image":
         questions.append("model.mean and model.std are unset: set them if the network wants normalised pixels.")
     return Proposal(plan, tuple(questions), frozenset(guessed))
+
+
+def _is_whole(model: Path, kind: Format, trust_pickle: bool) -> bool:
+    """Whether the file holds a network and not its weights alone; a pickle that is not trusted is refused here."""
+    from audit.loading import Format
+
+    if kind not in (Format.TORCH, Format.PICKLE):
+        return False
+    from torch import nn
+
+    from audit.loading.pickles import read
+
+    return isinstance(read(model, trust_pickle), nn.Module)
 
 
 def _class_names(

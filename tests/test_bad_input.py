@@ -131,6 +131,19 @@ def test_a_pickle_says_what_to_do(files, refused):
     assert "--trust-pickle" in refused()
 
 
+def test_a_pickle_is_refused_before_a_factory_is_asked_for(files, cli):
+    marker, bad = files.folder / "ran", files.folder / "bad.pt"
+    torch.save({"weight": Payload(marker)}, bad)
+    for command in (
+        ("run", "--model", bad, "--data", files.test),
+        ("init", bad, files.test, "-o", files.folder / "p.yaml"),
+    ):
+        code, _, err = cli(*command)
+        assert code == 2
+        assert "--trust-pickle" in err
+        assert not marker.exists()
+
+
 def test_a_state_dict_that_does_not_fit_names_the_keys(files, refused):
     save_file({"weight": torch.zeros(2, 3), "offset": torch.zeros(2)}, files.model)
     said = refused()
