@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 _TINY = 1e-12
+_SHARP = 10.0  # a goal's cross-entropy does not vanish while it loses, so its logits may be sharp
 
 
 def others(scores: Tensor, label: Tensor) -> Tensor:
@@ -43,10 +44,14 @@ def dlr(scores: Tensor, label: Tensor, aim: Tensor) -> Tensor:
 
 
 def cross_entropy(scores: Tensor, label: Tensor, scale: Tensor, goal: Tensor | None = None) -> Tensor:
-    """Cross-entropy of the label (of the goal, negated) at logits divided by `scale` (m,)."""
+    """Cross-entropy of the label (of the goal, negated) at logits divided by `scale` (m,).
+
+    A goal must beat every other class at once; its sharper logits keep close to that, and yet smooth where the margin
+    has a kink at which a gradient search goes to and fro.
+    """
     tempered = scores / scale[:, None]
     if goal is not None:
-        return -functional.cross_entropy(tempered, goal, reduction="none")
+        return -functional.cross_entropy(_SHARP * tempered, goal, reduction="none")
     return functional.cross_entropy(tempered, label, reduction="none")
 
 

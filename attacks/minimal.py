@@ -22,8 +22,9 @@ from attacks.threat import Norm, Threat
 _CLASSES = 9  # wrong classes whose boundary is measured first, as in targeted FAB
 _NUDGE = 1e-4  # how far behind the boundary to aim, as a share of what the clean input lacks
 _PUSH, _PUSHED = 0.01, 0.2  # the same after a first and after many jumps that fell short
-_GROW, _FALL, _TANGENT = 1.5, 0.7, 0.05  # share of the way towards the point nearest to clean: growth, fall, least
+_GROW, _FALL, _TANGENT = 1.5, 0.8, 0.05  # share of the way towards the point nearest to clean: growth, fall, least
 _BISECTIONS = 8
+_MEMORY = 0.75  # l0: what a step keeps of earlier gradients
 _STREAM = 5
 
 
@@ -146,6 +147,8 @@ class _State:
         self.size = torch.full_like(points.eps, torch.inf)
         self.alpha = torch.ones_like(delta[:, 0])  # share of the way towards the point nearest to clean
         self.nudge = torch.full_like(delta[:, 0], _NUDGE)  # how far behind the boundary to aim
+        self.trend = torch.zeros_like(delta)  # l0: running mean of the gradients
+        self.count = norms.size(delta, points.norm)  # l0: how many elements to move
 
     def take(self, keep: Tensor) -> None:
         for name, value in vars(self).items():
@@ -168,6 +171,9 @@ class _State:
     def advance(self, loss: Tensor, gradient: Tensor) -> None:
         """A little behind the linearised boundary: between the point nearest to here and that nearest to clean."""
         norm, down, up = self.points.norm, self.points.down, self.points.up
+        if norm == "l0":
+            self._select(loss, gradient)
+            return
         gain = ((gradient * self.delta).sum(1) - loss).clamp(min=0)  # what the line says the clean input lacks
         behind = self.nudge * gain
         push = behind - loss
@@ -175,6 +181,15 @@ class _State:
         here = self.delta + norms.cross(towards, push.abs(), norm, down - self.delta, up - self.delta)
         clean = norms.cross(gradient, gain + behind, norm, down, up)
         self.delta = (here + self.alpha[:, None] * (clean - here)).clamp(down, up)
+
+    def _select(self, loss: Tensor, gradient: Tensor) -> None:
+        """l0: one element fewer than the best, each as far as it may go, by gradients averaged over the last steps."""
+        self.trend = _MEMORY * self.trend + gradient / gradient.abs().sum(1, keepdim=True)
+        self.count = torch.where(
+            self.size.isfinite(), self.size - 1, torch.where(loss > 0, self.count, 1 + 1.5 * self.count)
+        )
+        down, up = self.points.down, self.points.up
+        self.delta = norms.vertex(self.trend, "l0", self.count.clamp(min=1), down, up)
 
 
 def _first_jump(guard: Guard, points: Points, steps: int) -> tuple[Tensor, int]:

@@ -205,6 +205,8 @@ def check(inputs: Tensor, labels: Tensor, threat: Threat, seed: int) -> Tensor:
         )
     if threat.norm == "l0" and not all(bool(_limit(bound, inputs).isfinite().all()) for bound in threat.bounds):
         raise ValueError("Expected finite bounds for the norm l0, whose elements move as far as they may.")
+    if threat.mutable is not None and threat.mutable.dtype != torch.bool:
+        raise TypeError(f"Expected mutable to be a bool mask, found {threat.mutable.dtype}; try mutable.bool().")
     if threat.mutable is not None and threat.mutable.shape != inputs.shape[1:]:
         raise ValueError(
             f"Expected mutable shaped like one input, {tuple(inputs.shape[1:])}, found {tuple(threat.mutable.shape)}."
