@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from attacks import masking, norms
-from attacks.evaluate import Effort, Stage, assault, black_box_share, budget, schedule
+from attacks.ensemble import Effort, Stage, assault, black_box_share, budget, schedule
 from attacks.guard import Guard, Model
 from attacks.minimal import shortest
 from attacks.points import Points, build, check

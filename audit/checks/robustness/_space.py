@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from attacks import Curve, Evaluation, Norm
-    from attacks.evaluate import Effort
+    from attacks.ensemble import Effort
     from audit.datasets import Dataset
     from audit.subject import Subject
 
