@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from attacks.corruptions import blur, digital, noise, weather
-from attacks.corruptions.draws import Draws
 from attacks.corruptions.jpeg import jpeg_compression
+from attacks.noise import Draws
 
 __all__ = ["CORRUPTIONS", "FAMILY", "corrupt", "corruptions_for"]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.corruptions.draws import Draws
 from attacks.corruptions.scale import length, side, strength
+from attacks.noise import Draws
 
 
 def gaussian_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attacks.corruptions.blur import smooth
-from attacks.corruptions.draws import Draws
 from attacks.corruptions.scale import side, strength
+from attacks.noise import Draws
 
 
 def brightness(x: Tensor, severity: int, draws: Draws) -> Tensor:

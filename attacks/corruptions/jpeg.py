@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.corruptions.draws import Draws
 from attacks.corruptions.scale import side, strength
+from attacks.noise import Draws
 
 # T.81 tables K.1 and K.2
 _LUMA = (

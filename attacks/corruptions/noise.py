@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attacks.corruptions.draws import Draws
 from attacks.corruptions.scale import side, strength
+from attacks.noise import Draws
 
 
 def gaussian_noise(x: Tensor, severity: int, draws: Draws) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attacks.corruptions.blur import drag, smooth
-from attacks.corruptions.draws import Draws
 from attacks.corruptions.scale import length, side, strength
+from attacks.noise import Draws
 
 
 def fog(x: Tensor, severity: int, draws: Draws) -> Tensor:

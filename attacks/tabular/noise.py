@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attacks.corruptions.draws import Draws
+from attacks.noise import Draws
 
 #: kind -> what its level means
 TABULAR_NOISE: dict[str, str] = {

@@ -11,9 +11,9 @@ from PIL import Image
 
 from attacks.corruptions import CORRUPTIONS, FAMILY, corrupt, corruptions_for, jpeg
 from attacks.corruptions.blur import drag, smooth
-from attacks.corruptions.draws import Draws
 from attacks.corruptions.noise import poisson
 from attacks.corruptions.weather import plasma
+from attacks.noise import Draws
 
 GREY, COLOUR = (6, 1, 28, 28), (3, 3, 32, 24)
 
