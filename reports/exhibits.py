@@ -116,6 +116,33 @@ class Curves(Frozen):
     note: str = ""
 
 
+class MatrixRow(Frozen):
+    """One row of a matrix; None where nothing was measured."""
+
+    label: str
+    values: tuple[float | None, ...]
+
+
+class Matrix(Frozen):
+    """Numbers under named columns beside named rows, each shaded by its size."""
+
+    kind: Literal["matrix"] = "matrix"
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[MatrixRow, ...]
+    percent: bool = False
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _is_rectangular(self) -> Matrix:
+        for row in self.rows:
+            if len(row.values) != len(self.columns):
+                raise ValueError(
+                    f"matrix {self.title!r}: expected {len(self.columns)} values in a row, found {len(row.values)}"
+                )
+        return self
+
+
 class Panel(Frozen):
     """A picture, with an optional heat map laid over it."""
 
@@ -159,4 +186,4 @@ class Tokens(Frozen):
     note: str = ""
 
 
-Figure = Annotated[Bars | Curves | Images | Tokens, Field(discriminator="kind")]
+Figure = Annotated[Bars | Curves | Images | Matrix | Tokens, Field(discriminator="kind")]

@@ -10,7 +10,7 @@ from reports import words
 from reports.figures import to_svg
 from reports.html.views import CellView, Number, TableView
 from reports.pictures import shade, to_data_uri
-from reports.record import Bars, Curves, Figure, Images, TokenLine, Tokens
+from reports.record import Bars, Curves, Figure, Images, Matrix, TokenLine, Tokens
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,22 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Shaded:
+    """A cell of a matrix; `number` is None where nothing was measured."""
+
+    number: Number | None
+    background: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A matrix: names of columns, and rows by name."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Shaded, ...]], ...]
+
+
+@dataclass(frozen=True)
 class Drawing:
     """A figure, drawn."""
 
@@ -45,6 +61,7 @@ class Drawing:
     #: explains the two colours
     key: bool = False
     lines: tuple[tuple[str, tuple[Word, ...]], ...] = ()
+    grid: Grid | None = None
 
     @property
     def wide(self) -> bool:
@@ -70,9 +87,24 @@ def draw(figure: Figure, prefix: str, evidence: str) -> Drawing:
             return Drawing(
                 figure.title, figure.note, pictures=pictures, per_row=max(1, min(figure.per_row, 10)), key=key
             )
+        case Matrix():
+            return Drawing(figure.title, figure.note, grid=_grid(figure, evidence))
         case Tokens():
             lines = tuple((line.caption, _words(line)) for line in figure.lines)
             return Drawing(figure.title, figure.note, key=True, lines=lines)
+
+
+def _grid(figure: Matrix, evidence: str) -> Grid:
+    """Shaded from the smallest number, not at all, to the largest."""
+    known = [value for row in figure.rows for value in row.values if value is not None]
+    low, spread = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
+
+    def cell(value: float | None) -> Shaded:
+        if value is None:
+            return Shaded(None, "")
+        return Shaded(_number(value, evidence, figure.percent).number, shade(low - value, spread))
+
+    return Grid(figure.columns, tuple((row.label, tuple(cell(v) for v in row.values)) for row in figure.rows))
 
 
 def _words(line: TokenLine) -> tuple[Word, ...]:

@@ -18,6 +18,8 @@ from reports.record import (
     Failed,
     Gate,
     Images,
+    Matrix,
+    MatrixRow,
     Measured,
     Outcome,
     Panel,
@@ -167,6 +169,16 @@ def evasion() -> Measured:
                 reference=0.1,
                 y_percent=True,
                 note="The dashed line is chance.",
+            ),
+            Matrix(
+                title="Accuracy under each corruption",
+                columns=("severity 1", "severity 3", "severity 5"),
+                rows=(
+                    MatrixRow(label="fog", values=(0.84, 0.71, 0.42)),
+                    MatrixRow(label="shot noise", values=(0.8, 0.55, None)),
+                ),
+                percent=True,
+                note="The darker, the more stays right.",
             ),
         ),
     )

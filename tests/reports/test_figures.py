@@ -11,7 +11,7 @@ from PIL import Image
 from reports.figures import PALETTE, to_svg
 from reports.html.drawings import draw
 from reports.pictures import AGAINST, FOR, STRONGEST, shade, to_data_uri
-from reports.record import Bar, Bars, Curves, Panel, Point, TokenLine, Tokens
+from reports.record import Bar, Bars, Curves, Matrix, MatrixRow, Panel, Point, TokenLine, Tokens
 
 
 def parts(svg, tag):
@@ -241,3 +241,22 @@ def test_no_name_breaks_out_of_a_chart():
         assert "if" in shown
         assert "</svg>" in shown
         assert "a\u2019b" in shown
+
+
+def test_a_matrix_is_shaded_from_its_smallest_number_to_its_largest():
+    figure = Matrix(
+        title="t",
+        columns=("a", "b"),
+        rows=(MatrixRow(label="x", values=(0.2, 0.6)), MatrixRow(label="y", values=(1.0, None))),
+        percent=True,
+    )
+    grid = draw(figure, "p", "key").grid
+    (low, middle), (high, none) = (cells for _, cells in grid.rows)
+    assert low.background == ""
+    assert (middle.background, high.background) == ("rgba(0,114,178,0.25)", "rgba(0,114,178,0.5)")
+    assert (middle.number.shown.value, middle.number.evidence) == ("60 %", "key")
+    assert none.number is None
+    with pytest.raises(ValueError, match="2 values"):
+        Matrix(title="t", columns=("a", "b"), rows=(MatrixRow(label="x", values=(1.0,)),))
+    same = Matrix(title="t", columns=("a",), rows=(MatrixRow(label="x", values=(1.0,)),))
+    assert draw(same, "p", "key").grid.rows[0][1][0].background == ""
