@@ -8,8 +8,8 @@ Outside, nothing has happened: modes, `requires_grad`, buffers and every global 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
@@ -17,10 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attacks import noise
+
 Model: TypeAlias = Callable[[Tensor], Tensor]
 #: from scores (m, classes) and the rows they belong to, to one loss a row, (m,); the attacker wants it large
 RowLoss: TypeAlias = Callable[[Tensor, slice], Tensor]
 Part = TypeVar("Part")
+_STREAM = 6
 
 
 class Guard:
@@ -37,7 +40,10 @@ class Guard:
     Attributes:
         forwards: examples that entered the model.
         backwards: examples whose gradient was taken.
-        nan_gradients: examples whose gradient held NaN or infinity; those elements were taken as 0.
+        draws: calls averaged for each score and each gradient (expectation over transformation, Athalye et al. 2018,
+            https://arxiv.org/abs/1707.07397); 1 for a model that answers equal calls equally.
+        nan_gradients: examples whose gradient held NaN; those elements were taken as 0.
+        infinite_gradients: examples whose gradient overflowed; those elements were taken as 0.
         zero_gradients: examples whose gradient was 0 everywhere.
         nan_scores: examples whose scores held NaN.
     """
@@ -52,8 +58,11 @@ class Guard:
         self._model, self._shape, self._dtype, self._seed = model, shape, dtype, seed
         self._batch = batch_size
         self._probabilities = False
+        self._shift: Tensor | None = None
+        self._moves, self._width = 0, 0.0
+        self.draws = 1
         self.forwards = self.backwards = 0
-        self.nan_gradients = self.zero_gradients = self.nan_scores = 0
+        self.nan_gradients = self.infinite_gradients = self.zero_gradients = self.nan_scores = 0
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -104,19 +113,48 @@ class Guard:
         """From now on hand losses the logarithm of the scores, which does not saturate; decisions stay the same."""
         self._probabilities = True
 
+    @contextmanager
+    def shifted(self, shift: Tensor) -> Iterator[None]:
+        """Inside, constants are added to the scores of each row, which decides elsewhere by them.
+
+        Rows are (m, d + 1) there, and the last element says which row of the shift (rows, classes) is theirs.
+        """
+        self._shift = shift
+        try:
+            yield
+        finally:
+            self._shift = None
+
+    @contextmanager
+    def estimating(self, width: float, moves: int) -> Iterator[None]:
+        """Inside, gradients are finite differences of the loss over random moves, and nothing is differentiated.
+
+        They belong to the loss smoothed by a normal distribution (Nesterov and Spokoiny 2017, equation 26), which has
+        a slope where the loss itself is flat in steps or shattered.
+
+        Args:
+            width: standard deviation of a move, in input units.
+            moves: antithetic pairs a gradient.
+        """
+        self._width, self._moves = width, moves
+        try:
+            yield
+        finally:
+            self._width, self._moves = 0.0, 0
+
     def scores(self, flat: Tensor) -> Tensor:
         """Scores (m, classes) of flat rows (m, d), without gradient."""
         with torch.no_grad():
-            return torch.cat(self._in_batches(flat, lambda rows: self._call(flat[rows])))
+            return torch.cat(self._in_batches(flat, lambda rows: self._average(lambda: (self._call(flat[rows]),))[0]))
 
     def gradient(self, flat: Tensor, loss: RowLoss) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (m, classes), loss (m,) and its gradient (m, d) at flat rows (m, d)."""
-        parts = self._in_batches(flat, lambda rows: self._differentiate(flat[rows], rows, loss))
+        work = self._estimate if self._moves else self._differentiate
+        parts = self._in_batches(flat, lambda rows: self._average(lambda: work(flat[rows], rows, loss)))
         scores, losses, gradients = (torch.cat(part) for part in zip(*parts, strict=True))
-        self.backwards += len(flat)
-        finite = gradients.isfinite()
-        self.nan_gradients += int((~finite).any(1).sum())
-        gradients = gradients.where(finite, 0)
+        self.nan_gradients += int(gradients.isnan().any(1).sum())
+        self.infinite_gradients += int(gradients.isinf().any(1).sum())
+        gradients = gradients.where(gradients.isfinite(), 0)
         self.zero_gradients += int((gradients == 0).all(1).sum())
         return scores, losses, gradients
 
@@ -128,10 +166,33 @@ class Guard:
             gradient = None
             if losses.requires_grad:
                 (gradient,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True)
+        self.backwards += len(flat)
         return scores.detach(), losses.detach(), torch.zeros_like(flat) if gradient is None else gradient
+
+    def _estimate(self, flat: Tensor, rows: slice, loss: RowLoss) -> tuple[Tensor, Tensor, Tensor]:
+        scores = self._call(flat)
+        key = noise.keys(flat, torch.zeros(len(flat), dtype=torch.int64), self._seed)
+        total = torch.zeros_like(flat)
+        for move in range(self._moves):
+            way = noise.normal(key, (_STREAM, move), flat.shape[1], flat.dtype)
+            if self._shift is not None:
+                way[:, -1] = 0  # which says whose row it is
+            ahead, behind = (loss(self._call(flat + sign * self._width * way), rows) for sign in (1, -1))
+            total += ((ahead - behind).nan_to_num(0, 0, 0) / (2 * self._width))[:, None] * way
+        return scores, loss(scores, rows), total / self._moves
+
+    def _average(self, work: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """The mean of `draws` calls: each a call of its own, for a model may draw once for a whole batch."""
+        total = work()
+        for _ in range(self.draws - 1):
+            total = tuple(so_far + now for so_far, now in zip(total, work(), strict=True))
+        return total if self.draws == 1 else tuple(part / self.draws for part in total)
 
     def _call(self, flat: Tensor) -> Tensor:
         self.forwards += len(flat)
+        row = None
+        if self._shift is not None:
+            flat, row = flat[:, :-1], flat[:, -1].long()
         scores = self._model(flat.reshape(-1, *self._shape).to(self._dtype))
         if not isinstance(scores, Tensor):
             raise TypeError(f"Expected model to return a tensor of scores, found {type(scores).__name__}.")
@@ -144,7 +205,7 @@ class Guard:
         self.nan_scores += int(scores.detach().isnan().any(1).sum())
         if self._probabilities:
             scores = scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
-        return scores
+        return scores if self._shift is None else scores + self._shift[row]
 
     def _in_batches(self, flat: Tensor, work: Callable[[slice], Part]) -> list[Part]:
         parts, start = [], 0
