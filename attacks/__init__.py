@@ -5,7 +5,7 @@ A leaf: it needs torch and numpy, and knows nothing of `audit` or `reports`.
 
 from attacks.corruptions import CORRUPTIONS, corrupt
 from attacks.curve import Curve, curve
-from attacks.defence import Epoch, Hardened, Progress, harden
+from attacks.defence import Hardened, harden
 from attacks.evaluate import Evaluation, evaluate
 from attacks.gradient.apgd import apgd
 from attacks.gradient.fgsm import fgsm
@@ -20,13 +20,11 @@ from attacks.threat import Norm, Threat
 __all__ = [
     "CORRUPTIONS",
     "Curve",
-    "Epoch",
     "Evaluation",
     "Finding",
     "Hardened",
     "Minimal",
     "Norm",
-    "Progress",
     "TextSearch",
     "Threat",
     "apgd",
