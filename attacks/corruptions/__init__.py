@@ -40,8 +40,9 @@ CORRUPTIONS: dict[str, Corruption] = {f.__name__: f for family in _FAMILIES.valu
 #: name -> noise, blur, weather or digital
 FAMILY: dict[str, str] = {f.__name__: family for family, members in _FAMILIES.items() for f in members}
 
-# a bound on memory: some corruptions hold a dozen int64 copies of what they work on
-_ELEMENTS = 1 << 22
+# worked on at once: on a CPU what its cache holds, elsewhere a bound on memory
+_ELEMENTS = {"cpu": 1 << 19}
+_MOST_ELEMENTS = 1 << 24
 
 
 def corruptions_for(channels: int) -> tuple[str, ...]:
@@ -73,17 +74,18 @@ def corrupt(inputs: Tensor, name: str, severity: int = 1, seed: int = 0, rows: T
         raise ValueError(f"Expected severity to be 1, 2, 3, 4 or 5, found {severity!r}.")
     if inputs.ndim != 4 or not inputs.is_floating_point():
         raise ValueError(f"Expected inputs (n, C, H, W) of floats, found {tuple(inputs.shape)} of {inputs.dtype}.")
-    if not bool(((inputs >= 0) & (inputs <= 1)).all()):
-        raise ValueError("Expected inputs in [0, 1], found values outside or NaN; try dividing by 255.")
     numbers = torch.arange(len(inputs)) if rows is None else rows
     if numbers.shape != (len(inputs),):
         raise ValueError(f"Expected rows ({len(inputs)},), one number an image, found {tuple(numbers.shape)}.")
+    out = torch.empty_like(inputs)
     if inputs.numel() == 0:
-        return inputs.clone()
+        return out
+    low, high = inputs.aminmax()
+    if not (bool(low >= 0) and bool(high <= 1)):
+        raise ValueError("Expected inputs in [0, 1], found values outside or NaN; try dividing by 255.")
     numbers = numbers.to(inputs.device)
-    size = max(1, _ELEMENTS // inputs[0].numel())
-    done = [
-        CORRUPTIONS[name](part.to(torch.float32), int(severity), Draws(seed, name, at)).clamp_(0, 1).to(inputs.dtype)
-        for part, at in zip(torch.split(inputs, size), torch.split(numbers, size), strict=True)
-    ]
-    return torch.cat(done)
+    size = max(1, _ELEMENTS.get(inputs.device.type, _MOST_ELEMENTS) // inputs[0].numel())
+    for part, at, place in zip(*(torch.split(t, size) for t in (inputs, numbers, out)), strict=True):
+        spoilt = CORRUPTIONS[name](part.to(torch.float32), int(severity), Draws(seed, name, at))
+        place.copy_(spoilt.clamp_(0, 1))
+    return out

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from attacks.corruptions.scale import side, strength
 from attacks.noise import Draws
+
+#: from this rate on the normal approximation is good
+_MANY = 12.0
 
 
 def gaussian_noise(x: Tensor, severity: int, draws: Draws) -> Tensor:
@@ -24,33 +29,54 @@ def speckle_noise(x: Tensor, severity: int, draws: Draws) -> Tensor:
 def impulse_noise(x: Tensor, severity: int, draws: Draws) -> Tensor:
     """Salt and pepper: a share of the elements becomes 0 or 1."""
     share = strength(side(*x.shape[2:]), severity, (0.01, 0.02, 0.03, 0.05, 0.07), (0.03, 0.06, 0.09, 0.17, 0.27))
-    hit = draws.uniform(*x.shape[1:]) < share
-    salt = draws.uniform(*x.shape[1:]) < 0.5
-    return torch.where(hit, salt.to(x.dtype), x)
+    lot = draws.uniform(*x.shape[1:])
+    return x.masked_fill(lot < share / 2, 0.0).masked_fill_(lot > 1 - share / 2, 1.0)
 
 
 def shot_noise(x: Tensor, severity: int, draws: Draws) -> Tensor:
     """Photon noise: every element a Poisson count of mean `photons * x`, over `photons`."""
     photons = strength(side(*x.shape[2:]), severity, (500, 250, 100, 75, 50), (60, 25, 12, 5, 3))
-    return poisson(x * photons, draws) / photons
+    return poisson(x * photons, photons, draws) / photons
 
 
-def poisson(rate: Tensor, draws: Draws) -> Tensor:
+def poisson(rate: Tensor, top: float, draws: Draws) -> Tensor:
     """Poisson counts of these rates (n, ...), one an element.
 
     Small rates invert the distribution function; from 12 on, the Cornish-Fisher quantile (Fisher and Cornish 1960) is
     right to well under one count.
+
+    Args:
+        rate: at least 0.
+        top: no rate is larger; it alone decides what is computed, so that no row hangs on another.
+        draws: source of randomness.
     """
-    z = draws.normal(*rate.shape[1:]).to(rate.dtype)
+    if top <= _MANY:
+        return _inverse(rate, draws.uniform(*rate.shape[1:]), top)
+    z = draws.normal(*rate.shape[1:])
     root = rate.clamp(min=1e-6).sqrt()
     counts = torch.floor(rate + root * z + (z.square() - 1) / 6 + (z - z**3) / (72 * root) + 0.5).clamp_(min=0)
-    small = rate < 12
-    lam, u = rate[small].double(), torch.special.ndtr(z[small].double())
-    term = torch.exp(-lam)
-    below, found = term.clone(), torch.zeros_like(lam)
-    for k in range(1, 48):  # P(count > 47) < 1e-14 at rate 12
-        found += u > below
-        term = term * lam / k
-        below += term
-    counts[small] = found.to(rate.dtype)
+    small = rate < _MANY
+    counts[small] = _inverse(rate[small], torch.special.ndtr(z[small]), _MANY)
     return counts
+
+
+def _inverse(rate: Tensor, u: Tensor, top: float) -> Tensor:
+    """Smallest counts whose distribution function reaches `u`."""
+    term = torch.exp(-rate)
+    below, found = term.clone(), torch.zeros_like(rate)
+    for k in range(1, _most(top) + 1):
+        found += u > below
+        term.mul_(rate).div_(k)
+        below += term
+    return found
+
+
+def _most(rate: float) -> int:
+    """The count that a uniform number of 23 bits reaches at most at this rate."""
+    count, term = 0, math.exp(-rate)
+    above = 1 - term
+    while above > 2.0**-24:
+        count += 1
+        term *= rate / count
+        above -= term
+    return count

@@ -47,7 +47,8 @@ def spatter(x: Tensor, severity: int, draws: Draws) -> Tensor:
     share = strength(pixels, severity, (0.03, 0.06, 0.10, 0.15, 0.20), (0.05, 0.10, 0.15, 0.20, 0.25))
     drop = length(pixels, severity, (0.8,) * 5, (4.0,) * 5)
     liquid = smooth(draws.normal(1, *x.shape[2:]), drop)
-    level = torch.quantile(liquid.flatten(1), 1 - share, dim=1)[:, None, None, None]
+    dry = min(max(round((1 - share) * liquid[0].numel()), 1), liquid[0].numel())
+    level = liquid.flatten(1).kthvalue(dry, dim=1).values[:, None, None, None]
     cover = smooth((liquid > level).to(x.dtype), max(0.3, drop / 4))
     brown = torch.tensor([63 / 255, 42 / 255, 20 / 255], dtype=x.dtype, device=x.device)
     mud = brown if x.shape[1] == 3 else brown.mean().expand(x.shape[1])
@@ -62,22 +63,23 @@ def plasma(size: int, decay: float, draws: Draws) -> Tensor:
         decay: how fast finer steps fade; amplitudes fall by its square.
         draws: source of randomness; says how many.
     """
-    corner = draws.uniform(1, 1, low=-1.0)
-    field = torch.zeros(len(corner), size, size, device=corner.device)
+    # every place is wobbled once, at the step that first reaches it
+    lots = draws.uniform(size, size, low=-1.0)
+    field = torch.zeros_like(lots)
     step, amplitude = size, 1.0
     while step >= 2:
-        half, cells = step // 2, size // step
-
-        def wobble(scale: float = amplitude, cells: int = cells) -> Tensor:
-            return scale * draws.uniform(cells, cells, low=-1.0)
-
+        half = step // 2
         corners = field[:, ::step, ::step]
         right = corners + corners.roll(-1, 2)
-        centres = (right + right.roll(-1, 1)) / 4 + wobble()
-        field[:, half::step, half::step] = centres
         below = corners + corners.roll(-1, 1)
-        field[:, ::step, half::step] = (centres + centres.roll(1, 1) + right) / 4 + wobble()
-        field[:, half::step, ::step] = (centres + centres.roll(1, 2) + below) / 4 + wobble()
+        centres = (right + right.roll(-1, 1)) / 4 + amplitude * lots[:, half::step, half::step]
+        field[:, half::step, half::step] = centres
+        field[:, ::step, half::step] = (centres + centres.roll(1, 1) + right) / 4 + amplitude * lots[
+            :, ::step, half::step
+        ]
+        field[:, half::step, ::step] = (centres + centres.roll(1, 2) + below) / 4 + amplitude * lots[
+            :, half::step, ::step
+        ]
         step, amplitude = half, amplitude / decay**2
     field -= field.amin(dim=(1, 2), keepdim=True)
     return field / field.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)

@@ -137,9 +137,12 @@ def test_draws_by_seed_stream_and_call() -> None:
     Draws(-(2**70), "a", rows).uniform(1)  # any integer is a seed
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.3, 3.0, 11.9, 12.0, 60.0, 500.0])
-def test_poisson_moments(rate: float) -> None:
-    counts = poisson(torch.full((20, 5000), rate), Draws(1, "poisson", torch.arange(20)))
+@pytest.mark.parametrize(
+    ("rate", "top"),
+    [(0.0, 0.0), (0.3, 3.0), (3.0, 3.0), (11.9, 12.0), (0.3, 60.0), (11.9, 60.0), (12.0, 500.0), (500.0, 500.0)],
+)
+def test_poisson_moments(rate: float, top: float) -> None:
+    counts = poisson(torch.full((20, 5000), rate), top, Draws(1, "poisson", torch.arange(20)))
     n = counts.numel()
     assert bool((counts == counts.round()).all())
     assert abs(float(counts.mean()) - rate) <= 5 * (rate / n) ** 0.5 + 1e-9
@@ -147,6 +150,15 @@ def test_poisson_moments(rate: float) -> None:
     if rate:
         nothing = float((counts == 0).float().mean())
         assert abs(nothing - math.exp(-rate)) < 5 * math.exp(-rate / 2) / n**0.5 + 1e-9
+
+
+@pytest.mark.parametrize("rate", [0.5, 3.0, 12.0])
+def test_small_poisson_rates_have_every_probability(rate: float) -> None:
+    counts = poisson(torch.full((20, 20000), rate), 12.0, Draws(2, "poisson", torch.arange(20)))
+    n = counts.numel()
+    for k in range(int(rate + 5 * rate**0.5)):
+        expected = math.exp(-rate) * rate**k / math.factorial(k)
+        assert abs(float((counts == k).double().mean()) - expected) < 5 * (expected / n) ** 0.5, k
 
 
 # --------------------------------------------------------------------------------------------- truths of single names
