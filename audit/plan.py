@@ -58,6 +58,29 @@ class DataPlan(Strict):
     bounds: tuple[float, float] | None = Field(None, description="Smallest and largest value of an input.")
 
 
+class HardenPlan(Strict):
+    """How `audit harden` trains; see `attacks.harden`."""
+
+    recipe: Literal["pgd", "trades", "fast"] = Field(
+        "trades", description="pgd and trades are thorough, fast takes a fifth of their time."
+    )
+    norm: Literal["linf", "l2", "l1", "l0"] = Field("linf", description="Norm of the budget to withstand.")
+    eps: float | None = Field(
+        None, gt=0, description="The budget: in input units for images, in standard deviations for tables."
+    )
+    epochs: int = Field(20, ge=1, description="Passes over the training data.")
+    batch_size: int = Field(128, ge=1, description="Rows in one step of the optimiser.")
+    steps: int | None = Field(None, ge=1, description="Gradients of the inner attack; left out: the recipe's own.")
+    beta: float = Field(6.0, ge=0, description="trades: weight of constancy against accuracy.")
+    learning_rate: float | None = Field(None, gt=0, description="Highest learning rate of AdamW; left out: 0.005.")
+    averaging: float = Field(0.0, ge=0, lt=1, description="Decay of an average of the weights, such as 0.999; 0: none.")
+    awp: float = Field(0.0, ge=0, lt=1, description="Adversarial weight perturbation, such as 0.005; 0: none.")
+    patience: int | None = Field(None, ge=1, description="Epochs without a better one after which training stops.")
+    only: list[str] = Field(
+        ["robustness", "fairness", "fit", "cost"], description="Checks or sections measured before and after."
+    )
+
+
 class Plan(Strict):
     """An audit plan."""
 
@@ -75,6 +98,7 @@ class Plan(Strict):
     seed: int = Field(0, ge=0, description="Seed of every random draw.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps ...")
     policy: str = Field("default", description="Name of a shipped policy, or a YAML file relative to the plan.")
+    harden: HardenPlan = Field(HardenPlan(), description="How `audit harden` trains.")
 
 
 def read_plan(path: Path) -> Plan:
