@@ -3,6 +3,7 @@
 A leaf: it needs torch and numpy, and knows nothing of `audit` or `reports`.
 """
 
+from attacks.certify import Certificate, certify_smoothing
 from attacks.corruptions import CORRUPTIONS, corrupt
 from attacks.curve import Curve, curve
 from attacks.defence import Hardened, harden
@@ -19,6 +20,7 @@ from attacks.threat import Norm, Threat
 
 __all__ = [
     "CORRUPTIONS",
+    "Certificate",
     "Curve",
     "Evaluation",
     "Finding",
@@ -29,6 +31,7 @@ __all__ = [
     "Threat",
     "apgd",
     "case_noise",
+    "certify_smoothing",
     "corrupt",
     "curve",
     "evaluate",
