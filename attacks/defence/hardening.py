@@ -44,7 +44,7 @@ def harden(
     epochs: int = 20,
     batch_size: int = 128,
     steps: int | None = None,
-    noise: float = 2.0,
+    noise: float = 1.0,
     beta: float = 6.0,
     optimiser: Optimiser = "adamw",
     learning_rate: float | None = None,

@@ -59,6 +59,18 @@ def build(factory: str | Callable[[], nn.Module], root: Path | None = None) -> n
     return network
 
 
+def local_files(factory: str, root: Path) -> list[Path]:
+    """The Python files below `root` that building the network imports, so that it can be built elsewhere.
+
+    Raises:
+        ModelError: the factory cannot be used.
+    """
+    with importable(root):
+        build(factory)
+        modules = [m for n, m in sys.modules.items() if _is_local(n, root) and _came_from(m, root)]
+        return sorted({Path(str(module.__file__)).resolve() for module in modules})
+
+
 @contextmanager
 def importable(root: Path | None) -> Iterator[None]:
     """Put `root` first on the import path; afterwards forget the modules that came from it.
