@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks import masking
-from attacks.ensemble import Effort, assault, black_box_share, budget, schedule
+from attacks import expectation, masking, trust
+from attacks.control import Control
+from attacks.ensemble import Effort, Run, assault, budget, schedule
 from attacks.guard import Guard, Model
-from attacks.points import build, check
+from attacks.interval import clustered
+from attacks.points import Points, build, check
 from attacks.threat import Threat
 
 
@@ -20,27 +22,43 @@ class Evaluation:
 
     Attributes:
         adversarial: (n, ...) inputs in ball and box: the first verified success of a point, else its last attempt; the
-            clean input where the model is wrong already.
-        robust: bool (n,): no attack broke the point.
+            clean input where the model is wrong already. Of a randomised model: the worst input found, in expectation.
+        robust: bool (n,): no attack broke the point. Of a randomised model: it stands in most draws.
         clean_correct: bool (n,).
+        standing: (n,) float64, 1 where a point is right and robust, else 0. Of a randomised model: the share of
+            `draws` fresh calls that are right on the worst input found.
+        draws: calls that judged each point; 1 for a model that answers equal calls equally.
         broken_by: name of the attack that broke a point, "misclassified" where none was needed, None where robust.
         forwards: examples that entered the model, verification and probes included.
         backwards: examples whose gradient was taken.
+        control: what the gradient attacks found of the adversarial examples planted for them.
         findings: evidence that the number is too high.
     """
 
     adversarial: Tensor
     robust: Tensor
     clean_correct: Tensor
+    standing: Tensor
+    draws: int
     broken_by: tuple[str | None, ...]
     forwards: int
     backwards: int
+    control: Control
     findings: tuple[masking.Finding, ...]
 
     @property
     def robust_accuracy(self) -> float:
-        """Share of all points that stand: classified rightly, and broken by no attack."""
-        return float((self.robust & self.clean_correct).double().mean())
+        """Share of all points that stand: classified rightly, and broken by no attack; the mean over fresh draws."""
+        return float(self.standing.mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the robust accuracy against these attacks, for the population the points were drawn from.
+
+        Wilson's; with draws, at the effective number of points. It knows nothing of attacks that were not tried:
+        against those the robust accuracy is an upper bound.
+        """
+        return clustered(self.standing, self.draws)
 
     @property
     def trustworthy(self) -> bool:
@@ -77,19 +95,36 @@ def evaluate(
         ValueError: an argument is out of its range, or the model's scores are not finite on the inputs.
     """
     labels = check(inputs, labels, threat, seed)
-    stages = schedule(budget(effort), tuple(inputs.shape[1:]))
+    spend, shape = budget(effort), tuple(inputs.shape[1:])
     with Guard(model, inputs.shape[1:], inputs.dtype, batch_size, seed) as guard, torch.no_grad():
         points = build(guard, inputs, labels, threat, seed)
-        run = assault(guard, points, stages)
-        fought = ~points.broken(points.scores)
-        findings = masking.examine(guard, points, fought, black_box_share(run.broken_by, fought))
+        if masking.stochastic(guard, points):
+            points = expectation.settle(guard, points, effort)
+            run, standing = _in_expectation(guard, points, effort)
+            trial = trust.examine(guard, points, run.broken_by, effort)
+        else:
+            run = assault(guard, points, schedule(spend, shape))
+            trial = trust.examine(guard, points, run.broken_by, effort)
+            if trial.findings:
+                run = trust.deepen(guard, points, run, trust.remedies(effort, shape))
+            standing = torch.tensor([name is None for name in run.broken_by]).to(points.eps)
     clean = points.scores.argmax(1) == labels
     return Evaluation(
         adversarial=run.moved.reshape(inputs.shape),
-        robust=torch.tensor([name is None for name in run.broken_by], device=inputs.device),
+        robust=standing > 0.5,
         clean_correct=clean,
+        standing=standing * clean if guard.draws == 1 else standing,
+        draws=1 if guard.draws == 1 else expectation.fresh(effort),
         broken_by=run.broken_by,
         forwards=guard.forwards,
         backwards=guard.backwards,
-        findings=findings,
+        control=trial.control,
+        findings=trial.findings,
     )
+
+
+def _in_expectation(guard: Guard, points: Points, effort: Effort) -> tuple[Run, Tensor]:
+    """The run on a randomised model, and the share of fresh draws in which each point stands."""
+    stages = trust.gradient_stages(budget(effort), points)
+    run = expectation.attack(guard, points, stages)
+    return run, expectation.right(guard, points, run.moved, expectation.fresh(effort))

@@ -109,6 +109,11 @@ class Guard:
             # cuDNN's recurrent backward pass exists in training mode only
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
 
+    @property
+    def probabilities(self) -> bool:
+        """Whether the scores are taken for probabilities."""
+        return self._probabilities
+
     def treat_as_probabilities(self) -> None:
         """From now on hand losses the logarithm of the scores, which does not saturate; decisions stay the same."""
         self._probabilities = True
