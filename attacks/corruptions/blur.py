@@ -30,7 +30,7 @@ def glass_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:
     """
     pixels = side(*x.shape[2:])
     sigma = length(pixels, severity, (0.20, 0.25, 0.30, 0.35, 0.40), (0.7, 0.9, 1.0, 1.1, 1.5))
-    reach = length(pixels, severity, (0.3, 0.5, 0.8, 1.1, 1.5), (1.5, 2.0, 3.0, 4.0, 5.5))
+    reach = length(pixels, severity, (0.3, 0.5, 0.8, 1.1, 1.5), (3.0, 4.0, 6.0, 7.5, 8.5))
     height, width = x.shape[2:]
     offsets = draws.uniform(2, height, width, low=-reach, high=reach)
     # rounded at random, so that a reach below one pixel moves a few pixels rather than none
