@@ -11,7 +11,7 @@ from torch import Tensor
 from attacks import losses, norms
 from attacks.guard import Guard, Model, RowLoss
 from attacks.points import Points, build, check
-from attacks.threat import Threat
+from attacks.threat import Norm, Threat
 
 #: from points to the loss the attacker maximises on them
 Objective: TypeAlias = Callable[[Points], RowLoss]
@@ -99,6 +99,40 @@ def verify(guard: Guard, points: Points, moved: Tensor) -> Tensor:
     return inside & points.broken(guard.scores(moved.to(points.x.dtype)))
 
 
+#: one run of a minimal-norm attack: guard, points without a budget, start (m, d) and the run's number, to perturbations
+#: (m, d) and their sizes, (m,): the smallest success, or the last attempt and inf
+Run: TypeAlias = Callable[[Guard, Points, Tensor, int], tuple[Tensor, Tensor]]
+
+
+def smallest(run: Run, restarts: int, stream: int) -> Callable[[Guard, Points], Hunt]:
+    """The search of a minimal-norm attack: the smallest success of all runs, settled within the budget.
+
+    The first run starts at the clean input, later ones at random points of ball and box.
+    """
+
+    def search(guard: Guard, points: Points) -> Hunt:
+        free = points.within(torch.full_like(points.eps, torch.inf))
+        best, size = run(guard, free, torch.zeros_like(points.x), 0)
+        for restart in range(1, restarts):
+            other, length = run(guard, free, points.sample((stream, restart)), restart)
+            closer = length < size
+            best, size = torch.where(closer[:, None], other, best), torch.where(closer, length, size)
+        return settle(guard, points, best, size)
+
+    return search
+
+
+def settle(guard: Guard, points: Points, best: Tensor, size: Tensor) -> Hunt:
+    """Perturbations (m, d) of size (m,), inf for failures, within the budget, and judged by one more pass.
+
+    What fits stays as it is; the rest is drawn onto ball and box.
+    """
+    hunt = Hunt(points)
+    delta = torch.where((size <= points.radius)[:, None], best, points.project(best))
+    hunt.see(delta, guard.scores(points.at(delta)))
+    return hunt
+
+
 def solo(
     search: Callable[[Guard, Points], Hunt],
     model: Model,
@@ -122,6 +156,15 @@ def solo(
             points = points.take(standing)
             moved[standing] = points.place(search(guard, points).delta)
     return moved.reshape(inputs.shape)
+
+
+def knows(name: str, threat: Threat, known: tuple[Norm, ...]) -> None:
+    """Refuse a norm the attack is not defined for."""
+    if isinstance(threat, Threat) and threat.norm not in known:
+        raise ValueError(
+            f"Expected threat.norm to be one of {', '.join(known)} for {name}, found {threat.norm!r}; try fmn or apgd, "
+            f"which know every norm."
+        )
 
 
 def count(name: str, value: int) -> int:
