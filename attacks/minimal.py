@@ -103,7 +103,8 @@ def shortest(guard: Guard, points: Points, steps: int) -> tuple[Tensor, Tensor]:
 
 def seek(guard: Guard, points: Points, steps: int) -> search.Hunt:
     """The same search within each point's budget, on points none of which is broken: it ends once inside."""
-    return search.settle(guard, points, *_search(guard, points, steps, points.radius.double()))
+    best, _ = _search(guard, points, steps, points.radius.double())
+    return search.settle(guard, points, best)
 
 
 def _search(guard: Guard, points: Points, steps: int, enough: Tensor) -> tuple[Tensor, Tensor]:

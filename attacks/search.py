@@ -16,6 +16,8 @@ from attacks.threat import Norm, Threat
 #: from points to the loss the attacker maximises on them
 Objective: TypeAlias = Callable[[Points], RowLoss]
 
+_FARTHER = (1.0, 1.0001, 1.001, 1.01)
+
 
 def margin(points: Points) -> RowLoss:
     """`losses.margin`: above 0 exactly where the point is broken."""
@@ -117,19 +119,24 @@ def smallest(run: Run, restarts: int, stream: int) -> Callable[[Guard, Points], 
             other, length = run(guard, free, points.sample((stream, restart)), restart)
             closer = length < size
             best, size = torch.where(closer[:, None], other, best), torch.where(closer, length, size)
-        return settle(guard, points, best, size)
+        return settle(guard, points, best)
 
     return search
 
 
-def settle(guard: Guard, points: Points, best: Tensor, size: Tensor) -> Hunt:
-    """Perturbations (m, d) of size (m,), inf for failures, within the budget, and judged by one more pass.
+def settle(guard: Guard, points: Points, delta: Tensor) -> Hunt:
+    """Perturbations (m, d) found without a budget, drawn onto ball and box and judged as they will be returned.
 
-    What fits stays as it is; the rest is drawn onto ball and box.
+    Where rounding undid a success, which lies close to the boundary, it is sought a little farther out.
     """
     hunt = Hunt(points)
-    delta = torch.where((size <= points.radius)[:, None], best, points.project(best))
-    hunt.see(delta, guard.scores(points.at(delta)))
+    for share in _FARTHER:
+        here = hunt.points
+        if not len(here):
+            break
+        drawn = here.project(share * delta)
+        keep = hunt.see(drawn, guard.scores(here.place(drawn).to(drawn.dtype)))
+        delta = delta if keep is None else delta[keep]
     return hunt
 
 

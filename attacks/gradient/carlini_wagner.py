@@ -8,6 +8,8 @@ shares of the clean margin, so that neither the unit of the inputs nor the scale
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -56,7 +58,7 @@ def carlini_wagner(
     search.count("steps", steps), search.count("restarts", restarts)
     search.knows("carlini_wagner", threat, ("l2",))
     return search.solo(
-        search.smallest(lambda *arguments: _run(*arguments, steps), restarts, _STREAM),
+        search.smallest(partial(_run, steps=steps), restarts, _STREAM),
         model, inputs, labels, threat, seed, batch_size,
     )  # fmt: skip
 

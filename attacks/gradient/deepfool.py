@@ -6,6 +6,8 @@ jump is the smallest inside the box (`norms.cross`); clipping a free jump afterw
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -52,7 +54,7 @@ def deepfool(
     search.count("steps", steps), search.count("restarts", restarts)
     search.knows("deepfool", threat, ("linf", "l2", "l1"))
     return search.solo(
-        search.smallest(lambda *arguments: _run(*arguments, steps), restarts, _STREAM),
+        search.smallest(partial(_run, steps=steps), restarts, _STREAM),
         model, inputs, labels, threat, seed, batch_size,
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ generator, seeded and later restored by the guard.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -74,6 +74,11 @@ def _run(guard: Guard, points: Points, threat: Threat, steps: int, restart: int,
     return delta, sizes
 
 
+class _Bounds(NamedTuple):
+    lower: float
+    upper: float
+
+
 class _Oracle:
     """What foolbox takes for a model: from the elements that may move, (m, d), to scores of "stands" and "broken"."""
 
@@ -85,17 +90,17 @@ class _Oracle:
         limits = []
         for bound in threat.bounds:
             tensor = torch.as_tensor(bound, dtype=points.raw.dtype)
-            if len(tensor.unique()) > 1:
+            if bool((tensor != tensor.flatten()[0]).any()):
                 raise ValueError("Expected threat.bounds the same for all elements for boundary; try hop_skip_jump.")
             limits.append(float(tensor.flatten()[0]))
-        self.bounds = tuple(limits)
+        self.bounds = _Bounds(*limits)
 
     def take(self, rows: Tensor) -> _Oracle:
         return _Oracle(self.guard, self.points.take(rows), self.threat)
 
     def walk(self, delta: Tensor, steps: int) -> Tensor:
         """The end of a walk from successes (m, d)."""
-        from foolbox.attacks import BoundaryAttack
+        from foolbox.attacks.boundary_attack import BoundaryAttack
 
         clean, model = self.points.x[:, self.free], cast("Any", self)
         moved = BoundaryAttack(steps=steps).run(
@@ -104,7 +109,7 @@ class _Oracle:
         return self._delta(moved)
 
     def __call__(self, inputs: Any) -> Any:
-        from eagerpy import astensor_
+        from eagerpy.astensor import astensor_
 
         moved, restore = astensor_(inputs)
         broken = self.points.broken(self.guard.scores(self.points.at(self._delta(moved.raw))))
