@@ -22,7 +22,7 @@ class Hardened:
 
     Attributes:
         model: a trained copy, in eval mode: the weights of the best epoch.
-        history: one line an epoch, the untrained model first, undone epochs included.
+        history: one line an epoch, the model as it was first, undone epochs included.
         best: index of the line whose weights were kept.
         forwards: examples that entered the model, held-out attacks included.
         backwards: examples whose gradient was taken, with respect to inputs or to weights.
@@ -61,8 +61,8 @@ def harden(
     """Train a copy of a model on inputs perturbed against it, and keep its best epoch.
 
     After each epoch the model is attacked on held-out rows (projected gradient descent, 10 steps); the weights that
-    withstand best are returned. One-step training that overfits catastrophically is told from the same attack: the
-    epoch is undone and repeated with more noise, then with more steps. The caller's model and every global generator
+    withstand best are returned. One-step training that overfits catastrophically is told from the same attack: it goes
+    back to the best epoch and on from there with more noise, then with more steps. The caller's model and every global generator
     stay as they are, and on a CPU the same arguments give the same weights, interrupted and resumed or not.
 
     Args:

@@ -20,8 +20,8 @@ from attacks.threat import Threat
 
 _STEPS = 10  # of the held-out attack
 _BLIND = 0.5  # share of the rows that withstand one step and fall to several
-_SIGMAS = 3.0
-_LEAST_JUMP = 0.1
+_SIGMAS = 2.0
+_LEAST_JUMP = 0.05
 
 
 @dataclass(frozen=True)

@@ -34,14 +34,14 @@ class Epoch:
     """One line of the history.
 
     Attributes:
-        epoch: 0 before training, then 1, 2, ...; a repeated epoch has its number again.
+        epoch: 0 before training, then 1, 2, ...; after going back, numbers come again.
         loss: mean training loss; None before training.
         clean: accuracy on the held-out rows.
         one_step: the same after one full gradient step.
         robust: the same after projected gradient descent.
         steps: gradients of the inner attack.
         noise: half-width of its random start, in budgets (single steps).
-        overfitted: whether the epoch overfitted catastrophically and was undone.
+        overfitted: whether it overfitted catastrophically, so that training went back to the best epoch before it.
     """
 
     epoch: int
@@ -95,8 +95,9 @@ class Training:
         self.history: list[Epoch] = []
         self.best = 0
         self.best_weights: Weights = {}
+        # where training goes back to when it overfits: the best epoch, and how it fared
         self.good: dict[str, Any] = {}
-        self.reference: Trial | None = None  # of the last weights that did not overfit
+        self.reference: Trial | None = None
         self.name = self._fingerprint() if path else ""
 
     @property
@@ -111,7 +112,8 @@ class Training:
             if not self.history:
                 self._close(0, None)
             while not self._finished():
-                self._epoch(self.history[-1].epoch + (not self.history[-1].overfitted))
+                last = self.history[self.best if self.history[-1].overfitted else -1]
+                self._epoch(last.epoch + 1)
         self.network.load_state_dict(self.best_weights)
 
     def _finished(self) -> bool:
@@ -177,14 +179,14 @@ class Training:
                     overfitted,
                 )
             )
-            if not overfitted and trial.robust >= self.history[self.best].robust:
+            better = not overfitted and trial.robust >= self.history[self.best].robust
+            if better:
                 self.best, self.best_weights = len(self.history) - 1, _copy(self.network.state_dict())
         if overfitted:
             self._restore(self.good)
             self.attack = self.attack.stronger()
-        else:
-            self.reference = live
-            self.good = self._snapshot() if self._watched() else {}
+        elif better and self._watched():
+            self.reference, self.good = live, self._snapshot()
         self._save()
         self.tell(Progress(epoch, self.settings.epochs, 0, 0, self.history[-1]))
 
@@ -217,6 +219,7 @@ class Training:
             return
         state = self._snapshot() | {
             "name": self.name,
+            "good": self.good,
             "attack": asdict(self.attack),
             "reference": None if self.reference is None else asdict(self.reference),
             "history": [asdict(line) for line in self.history],
@@ -250,7 +253,7 @@ class Training:
         self.reference = None if state["reference"] is None else Trial(**state["reference"])
         self.history = [Epoch(**line) for line in state["history"]]
         self.best, self.best_weights = state["best"], state["best_weights"]
-        self.good = self._snapshot() if self._watched() else {}
+        self.good = state["good"]
 
     def _fingerprint(self) -> str:
         """What the outcome depends on: weights, rows, budget and settings."""
