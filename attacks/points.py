@@ -32,6 +32,7 @@ class Points:
         goal: class the threat wants, (m,) or None: any wrong one.
         aim: class a targeted loss aims at, (m,) or None; any success counts all the same.
         aims: classes to aim at in turn, (m, targets) or None.
+        start: strongest perturbation so far, (m, d) or None.
         scale: spread of the clean scores, (m,).
         scores: clean scores, (m, classes).
     """
@@ -47,6 +48,7 @@ class Points:
     goal: Tensor | None
     aim: Tensor | None
     aims: Tensor | None
+    start: Tensor | None
     scale: Tensor
     scores: Tensor
 
@@ -70,6 +72,10 @@ class Points:
     def towards(self, aims: Tensor) -> Self:
         """The same rows, each with classes to aim at in turn, (m, targets)."""
         return replace(self, aims=aims)
+
+    def starting(self, start: Tensor) -> Self:
+        """The same rows, each with its strongest perturbation so far, (m, d)."""
+        return replace(self, start=start)
 
     @property
     def radius(self) -> Tensor:
@@ -167,6 +173,7 @@ def build(guard: Guard, inputs: Tensor, labels: Tensor, threat: Threat, seed: in
         goal=goal,
         aim=None,
         aims=None,
+        start=None,
         scale=losses.spread(scores),
         scores=scores,
     )

@@ -17,6 +17,8 @@ from attacks.threat import Threat
 _STREAM = 3
 _MOMENTUM = 0.75  # alpha of equation 2
 _RISING = 0.75  # rho of condition 1
+_LONG, _SHORT = 2.0, 0.25  # first step in shares of the budget: the paper's, and from a point that is good already
+_RESUMED = 999  # keeps the draws of a resumed run apart from those of restarts
 
 
 def apgd(
@@ -65,6 +67,18 @@ def search(guard: Guard, points: Points, objective: Objective, steps: int, resta
     return hunt
 
 
+def resume(guard: Guard, points: Points, objective: Objective, steps: int) -> Hunt:
+    """Climb on from each row's strongest perturbation so far, in short steps: a search that nearly succeeded ends well.
+
+    What the run before could not see, in steps of a fixed length across a valley or under another loss, a short step
+    along this loss often can.
+    """
+    assert points.start is not None
+    hunt = Hunt(points)
+    climb(guard, hunt, objective, steps, _RESUMED, points.start)
+    return hunt
+
+
 def _checkpoints(steps: int) -> set[int]:
     """Steps at which progress is judged, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06) of all steps."""
     marks, gap, mark = set(), max(int(0.22 * steps), 1), 0
@@ -75,11 +89,20 @@ def _checkpoints(steps: int) -> set[int]:
     return marks
 
 
-def climb(guard: Guard, hunt: Hunt, objective: Objective, steps: int, restart: int) -> None:
-    """One run on what the hunt still seeks: from the clean input where `restart` is 0, else from a random point."""
+def climb(
+    guard: Guard, hunt: Hunt, objective: Objective, steps: int, restart: int, start: Tensor | None = None
+) -> None:
+    """One run on what the hunt still seeks.
+
+    It begins at `start` (m, d) where that is given, else at the clean input where `restart` is 0, else at a random
+    point.
+    """
     current = hunt.points
-    delta = current.sample((_STREAM, restart)) if restart else torch.zeros_like(current.x)
-    state = _State(delta)
+    if start is not None:
+        state = _State(start, _SHORT)
+    else:
+        state = _State(current.sample((_STREAM, restart)) if restart else torch.zeros_like(current.x), _LONG)
+    at_clean = start is None and restart == 0
     marks = _checkpoints(steps)
     for step in range(steps):
         scores, loss, gradient = guard.gradient(current.at(state.delta), objective(current))
@@ -93,7 +116,7 @@ def climb(guard: Guard, hunt: Hunt, objective: Objective, steps: int, restart: i
         if step in marks:
             state.judge()
         direction = current.usable(state.gradient, (_STREAM, restart, step))
-        if step or restart:
+        if step or not at_clean:
             z = current.project(state.delta + stride(current, direction, state.eta))
         else:
             z = current.vertex(direction)  # on a linear model the optimum, which no step of fixed length is
@@ -107,12 +130,12 @@ def climb(guard: Guard, hunt: Hunt, objective: Objective, steps: int, restart: i
 class _State:
     """One row each: where the search is, where it was best, and how it fares since the last checkpoint."""
 
-    def __init__(self, delta: Tensor) -> None:
+    def __init__(self, delta: Tensor, eta: float) -> None:
         one = delta[:, :1]
         self.delta = self.before = self.best = delta
         self.gradient = self.best_gradient = torch.zeros_like(delta)
         self.loss = self.best_loss = self.best_at_mark = torch.full_like(one, -torch.inf)
-        self.eta = torch.full_like(one, 2.0)  # in shares of the budget
+        self.eta = torch.full_like(one, eta)  # in shares of the budget
         self.rises = self.length = torch.zeros_like(one)
         self.halved = torch.ones_like(one, dtype=torch.bool)  # no verdict at the first checkpoint by condition 2
 
