@@ -151,8 +151,27 @@ def solo(
 ) -> Tensor:
     """Run one search on the points that are not broken already; the rest come back as they were.
 
+    Every attack called by its name does this, with these arguments:
+
+    Args:
+        search: the attack.
+        model: callable from a float batch (m, ...) to (m, classes) scores, in input units. A module is put into eval
+            mode for the time, and left exactly as it was.
+        inputs: (n, ...) float, inside the threat's bounds; not modified.
+        labels: true classes, (n,) integers.
+        threat: the budget.
+        seed: of every random draw.
+        batch_size: most examples in one call of the model; None chooses. It changes no answer.
+
     Returns:
-        Inputs (n, ...) in ball and box, of the inputs' type: the first success of a point, else its strongest attempt.
+        Inputs (n, ...) in ball and box, of the inputs' type: a success where one was found (the first; of an attack
+        that seeks the smallest perturbation, the smallest), else the strongest attempt. Points that are misclassified
+        already come back unchanged.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: an argument is out of its range, or the model's scores are not finite on the inputs; the message
+            names it.
     """
     labels = check(inputs, labels, threat, seed)
     with Guard(model, inputs.shape[1:], inputs.dtype, batch_size, seed) as guard, torch.no_grad():

@@ -2,7 +2,7 @@
 
 Pintor, Roli, Brendel, Biggio 2021, https://arxiv.org/abs/2102.12827, algorithm 1. Differences: steps are measured in
 lengths of the perturbation, not in absolute units, so that inputs of any unit work; the projection is onto ball and box
-at once; for l0 the elements moved are those that promise most by gradients averaged over the last steps, each moved as
+at once; for linf the step goes along the square root of the gradient (the steepest in the 3-norm); for l0 the elements moved are those that promise most by gradients averaged over the last steps, each moved as
 far as it may.
 """
 
@@ -21,7 +21,12 @@ from attacks.threat import Threat
 
 _STREAM = 6
 _GAMMA = {"linf": (0.1, 0.01), "l2": (0.1, 0.01), "l1": (0.1, 0.01), "l0": (0.3, 0.05)}  # first and last change of eps
-_ALPHA = (2.0, 0.1)  # first and last step
+_ALPHA = {
+    "linf": (1.5, 0.02),
+    "l2": (2.0, 0.1),
+    "l1": (2.0, 0.1),
+    "l0": (0.0, 0.0),
+}  # first and last step; l0 takes none
 _WIDEN = 0.5  # growth of eps before a first success
 _LEAST = 1e-3  # a success must be smaller than the last by this share
 _MEMORY = 0.9  # l0: what the mean keeps of earlier gradients
@@ -116,13 +121,15 @@ class _State:
     def advance(self, gradient: Tensor, warmth: float) -> None:
         """One step; `warmth` falls from 1 to 0 over the search."""
         norm, down, up = self.points.norm, self.points.down, self.points.up
-        gamma, alpha = (last + (first - last) * warmth for first, last in (_GAMMA[norm], _ALPHA))
+        gamma, alpha = (last + (first - last) * warmth for first, last in (_GAMMA[norm], _ALPHA[norm]))
         self.eps = self._ball(torch.where(self.size.isfinite(), 1 + gamma, 1 + _WIDEN), 1 - gamma)
         eps = self.eps.to(self.delta.dtype)
         if norm == "l0":
             self.trend = _MEMORY * self.trend + gradient / gradient.abs().sum(1, keepdim=True)
             self.delta = norms.vertex(self.trend, norm, eps, down, up)
         else:
+            if norm == "linf":  # between the gradient, which moves few elements, and its sign, which moves all alike
+                gradient = gradient.sign() * gradient.abs().sqrt()
             step = alpha * norms.length(self.delta)[:, None] * norms.steepest(gradient, "l2")
             self.delta = norms.project(self.delta + step, norm, eps, down, up)
 
