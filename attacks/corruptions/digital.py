@@ -44,10 +44,16 @@ def pixelate(x: Tensor, severity: int, draws: Draws) -> Tensor:
     """A lower resolution, shown at the same size."""
     share = strength(side(*x.shape[2:]), severity, (0.9, 0.8, 0.7, 0.6, 0.5), (0.60, 0.50, 0.40, 0.30, 0.25))
     height, width = x.shape[2:]
-    down, right = _overlap(height, max(1, int(height * share)), x), _overlap(width, max(1, int(width * share)), x)
-    cells = down @ x @ right.T  # sums over each coarse cell
-    area = down.sum(1)[:, None] * right.sum(1)
-    return down.T @ (cells / area) @ right
+    rows, columns = max(1, int(height * share)), max(1, int(width * share))
+    down, right = _overlap(height, rows, x), _overlap(width, columns, x)
+    area = (height / rows) * (width / columns)
+    cells = (down @ x) @ (right.T / area)  # means over each coarse cell
+    return cells.index_select(2, _nearest(height, rows, x)).index_select(3, _nearest(width, columns, x))
+
+
+def _nearest(fine: int, coarse: int, like: Tensor) -> Tensor:
+    """(fine,): the coarse pixel that holds the middle of each fine one."""
+    return (2 * torch.arange(fine, device=like.device) + 1) * coarse // (2 * fine)
 
 
 def _overlap(fine: int, coarse: int, like: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from torch.nn import functional
 from attacks import losses, noise
 from attacks.guard import Guard, Model
 from attacks.points import Points, build, check
-from attacks.search import count
 from attacks.spatial.patch import fitting
 from attacks.threat import Threat
 
@@ -35,7 +34,7 @@ class Universal:
         adversarial: (k, C, H, W) the held-out images with the patch, each at a place, turn and size of its own.
         clean_correct: (k,) bool.
         robust: (k,) bool, right without and with the patch.
-        trained: share of the images right before training that the patch broke in its last look at them.
+        trained: share of the images right before training that the patch broke in its last step.
         forwards: examples that entered the model.
         backwards: examples whose gradient was taken.
     """
@@ -84,7 +83,7 @@ def universal_patch(
         location: top and left of the square; None: anywhere it fits, drawn for each image anew.
         degrees: largest turn either way.
         scale: largest change of size, as a share.
-        steps: gradients an image.
+        steps: gradients an image; with 0 the patch stays random, which shows what covering alone does.
         rate: step size, as a share of the range of an input.
         bounds: smallest and largest value of an input.
         target: class the attacker wants; None: any wrong class.
@@ -98,9 +97,8 @@ def universal_patch(
         TypeError: an argument is of the wrong type.
         ValueError: an argument is out of its range; the message names it.
     """
-    count("steps", steps)
     corner = fitting(inputs, side, location)
-    _refuse(degrees, scale, rate, bounds)
+    _refuse(steps, degrees, scale, rate, bounds)
     unseen, truth = held_out
     threat = Threat("linf", 0.0, bounds, target=target)
     labels, truth = check(inputs, labels, threat, seed), check(unseen, truth, threat, seed)
@@ -195,7 +193,9 @@ def _train(
     return patch, float(broken.double().sum() / max(int(right.sum()), 1))
 
 
-def _refuse(degrees: float, scale: float, rate: float, bounds: tuple[float, float]) -> None:
+def _refuse(steps: int, degrees: float, scale: float, rate: float, bounds: tuple[float, float]) -> None:
+    if not isinstance(steps, int) or steps < 0:
+        raise ValueError(f"Expected steps to be an integer of at least 0, found {steps!r}.")
     if not (isinstance(degrees, int | float) and 0 <= degrees <= 180):
         raise ValueError(f"Expected degrees to be a number from 0 to 180, found {degrees!r}.")
     if not (isinstance(scale, int | float) and 0 <= scale < 1):
