@@ -34,18 +34,17 @@ def apgd(
     """Climb the margin loss; halve the step and go back to the best point where progress stalls.
 
     Args:
-        model: callable from a float batch (m, ...) to (m, classes) scores.
-        inputs: (n, ...) float, inside the threat's bounds.
-        labels: true classes, (n,) integers.
-        threat: the budget.
+        model: see `attacks.search.solo`, as for all further arguments.
+        inputs: (n, ...) float.
+        labels: (n,) integers.
+        threat: any norm.
         steps: gradients a run.
         restarts: runs; the first starts at the clean input, later ones at random points.
         seed: of the random starts.
-        batch_size: most examples in one call of the model.
+        batch_size: most examples in one call.
 
     Returns:
-        (n, ...) inputs in ball and box: the first success of a point, else its strongest attempt; points that are
-        misclassified already come back unchanged.
+        (n, ...) in ball and box: the first success of a point, else its strongest attempt.
 
     Raises:
         TypeError: an argument is of the wrong type.

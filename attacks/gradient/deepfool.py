@@ -45,7 +45,7 @@ def deepfool(
         batch_size: most examples in one call.
 
     Returns:
-        (n, ...): the smallest success where it fits the ball, else the attempt drawn onto ball and box.
+        (n, ...) in ball and box: the smallest success where it fits, else the attempt drawn inside.
 
     Raises:
         TypeError: an argument is of the wrong type.

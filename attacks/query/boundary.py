@@ -46,7 +46,7 @@ def boundary(
         batch_size: most examples in one call.
 
     Returns:
-        (n, ...): the smallest success where it fits the ball, else the attempt drawn onto ball and box.
+        (n, ...) in ball and box: the smallest success where it fits, else the attempt drawn inside.
 
     Raises:
         TypeError: an argument is of the wrong type.

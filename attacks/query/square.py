@@ -37,18 +37,17 @@ def square(
     """Repaint random squares at full strength and keep what raises the margin.
 
     Args:
-        model: callable from a float batch (m, ...) to (m, classes) scores; gradients are never asked for.
-        inputs: (n, ...) float, inside the threat's bounds.
-        labels: true classes, (n,) integers.
-        threat: the budget.
+        model: see `attacks.search.solo`, as for all further arguments; gradients are never asked for.
+        inputs: (n, ...) float.
+        labels: (n,) integers.
+        threat: any norm.
         steps: queries a run.
         restarts: runs.
         seed: of the squares.
-        batch_size: most examples in one call of the model.
+        batch_size: most examples in one call.
 
     Returns:
-        (n, ...) inputs in ball and box: the first success of a point, else its strongest attempt; points that are
-        misclassified already come back unchanged.
+        (n, ...) in ball and box: the first success of a point, else its strongest attempt.
 
     Raises:
         TypeError: an argument is of the wrong type.
