@@ -20,12 +20,13 @@ from attacks.query.boundary import boundary
 from attacks.query.hop_skip_jump import hop_skip_jump
 from attacks.query.square import square
 from attacks.spatial import Moved, Patched, Universal, patch, rotate_translate, universal_patch
-from attacks.tabular import tabular_noise
+from attacks.tabular import Category, Number, Table, TableSearch, table_search, tabular_noise
 from attacks.text import TextSearch, case_noise, punctuation_noise, text_search, typos, word_noise
 from attacks.threat import Norm, Threat
 
 __all__ = [
     "CORRUPTIONS",
+    "Category",
     "Certificate",
     "Curve",
     "Evaluation",
@@ -34,7 +35,10 @@ __all__ = [
     "Minimal",
     "Moved",
     "Norm",
+    "Number",
     "Patched",
+    "Table",
+    "TableSearch",
     "TextSearch",
     "Threat",
     "Universal",
@@ -57,6 +61,7 @@ __all__ = [
     "punctuation_noise",
     "rotate_translate",
     "square",
+    "table_search",
     "tabular_noise",
     "text_search",
     "typos",

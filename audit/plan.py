@@ -53,6 +53,11 @@ class DataPlan(Strict):
     text: str | None = Field(None, description="Name of the text column of a text model.")
     protected: list[str] = Field([], description="Protected attributes: columns whose groups are compared.")
     immutable: list[str] = Field([], description="Columns that an attack or a counterfactual may not change.")
+    constraints: list[str] = Field(
+        [],
+        description="What must hold between numeric columns of a table, in their own units, such as "
+        "'education-num + 6 <= age'; an attack keeps to it.",
+    )
     favourable: str | None = Field(None, description="The class that is good for a person; orients selection rates.")
     encoder: Path | None = Field(None, description="For tables: JSON file that says how each column was encoded.")
     bounds: tuple[float, float] | None = Field(None, description="Smallest and largest value of an input.")

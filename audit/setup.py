@@ -50,6 +50,7 @@ def subject_and_data(plan: Plan, root: Path, trust_pickle: bool = False) -> tupl
         text=data.text,
         encoder=data.encoder,
         immutable=data.immutable,
+        constraints=data.constraints,
         bounds=data.bounds,
         favourable=data.favourable,
         modality=model.modality,

@@ -188,6 +188,14 @@ class Table:
         weights = torch.tensor(rows, dtype=torch.float64, device=like.device)
         return weights.reshape(len(self.rules), len(self.numbers))
 
+    def breaches(self, rows: Tensor) -> Tensor:
+        """Which constraints encoded rows (n, d) break, bool (n, constraints)."""
+        raw = self.raw(rows)
+        sums, size = raw @ self.weights(rows).T, raw.abs() @ self.weights(rows).abs().T
+        bound = torch.tensor([r.bound for r in self.rules], dtype=torch.float64, device=rows.device)
+        strict = torch.tensor([r.strict for r in self.rules], dtype=torch.bool, device=rows.device)
+        return torch.where(strict, sums >= bound, sums > bound + _FLOAT64 * size)
+
     def changed(self, before: Tensor, after: Tensor) -> Tensor:
         """Which columns differ between encoded rows, bool (n, columns)."""
         differs = before != after

@@ -66,7 +66,9 @@ def parse(text: str, numbers: Iterable[str], others: Iterable[str] = ()) -> Cons
             elif name in known:
                 total[name] = total.get(name, 0.0) + side * factor
             else:
-                raise ValueError(f"Expected numeric columns in the constraint {text!r}, found {name!r}, which is none.")
+                raise ValueError(
+                    f"Expected numeric columns in the constraint {text!r}, found {name!r}, which holds categories."
+                )
     coefficients = {name: factor for name, factor in total.items() if factor}
     if not coefficients:
         raise ValueError(f"Expected a column in the constraint {text!r}, found none that counts; {_GRAMMAR}.")
@@ -86,7 +88,9 @@ def _tokens(text: str, names: list[str]) -> Iterator[tuple[str, str]]:
             end = text.find("`", at + 1)
             name = text[at + 1 : end]
             if end < 0 or name not in names:
-                raise ValueError(f"Expected a column in backticks in the constraint {text!r}, found {text[at:]!r}.")
+                raise ValueError(
+                    f"Expected a column's name in backticks in the constraint {text!r}, found {text[at:]!r}."
+                )
             yield "name", name
             at = end + 1
             continue
@@ -102,7 +106,11 @@ def _tokens(text: str, names: list[str]) -> Iterator[tuple[str, str]]:
         elif text[at] in "+-*":
             kind, piece = "sign", text[at]
         else:
-            raise ValueError(f"Expected a column, a number or a sign in the constraint {text!r}, found {text[at:]!r}.")
+            known = ", ".join(repr(n) for n in sorted(names)[:12])
+            raise ValueError(
+                f"Expected a column, a number or a sign in the constraint {text!r}, found {text[at:]!r}; "
+                f"the columns are {known}."
+            )
         yield kind, piece
         at += len(piece)
 

@@ -58,7 +58,9 @@ class Hunt:
         """
         loss = torch.empty(len(state), dtype=torch.float64, device=state.row.device)
         margin = torch.empty_like(loss)
-        for part in torch.arange(len(state), device=state.row.device).split(self._chunk):
+        size = max(1, _ELEMENTS // self.points.x.shape[1])
+        for begin in range(0, len(state), size):
+            part = slice(begin, begin + size)
             scores = self.guard.scores(self.field.encode(state.take(part)).to(self.points.x.dtype))
             label, scale = self.points.label[state.row[part]], self.points.scale[state.row[part]]
             bad = scores.isnan().any(1)
@@ -76,10 +78,6 @@ class Hunt:
             self.loss[rows] = margin[first]
             self._best.number[rows], self._best.code[rows] = state.number[first], state.code[first]
         return loss
-
-    @property
-    def _chunk(self) -> int:
-        return max(1, _ELEMENTS // self.points.x.shape[1])
 
 
 def top(row: Tensor, loss: Tensor, count: int) -> Tensor:

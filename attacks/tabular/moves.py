@@ -37,8 +37,8 @@ class State:
     def __len__(self) -> int:
         return len(self.row)
 
-    def take(self, index: Tensor) -> Self:
-        """Some of them, by indices (which may repeat) or by a mask."""
+    def take(self, index: Tensor | slice) -> Self:
+        """Some of them, by indices (which may repeat), a mask or a slice."""
         return type(self)(self.row[index], self.number[index], self.code[index])
 
 

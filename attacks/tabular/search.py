@@ -156,8 +156,9 @@ def _search(hunt: Hunt, settings: _Settings, gradients: bool) -> None:
         _ascend(hunt, state, ranking[rows, restart % ranking.shape[1]], settings.steps)
     switches, numbers = hunt.field.free[0].numel(), hunt.field.numbers.raw.shape[1]
     changes = switches * (1 + hunt.field.switches) + 8 * numbers + 1
-    for rows in hunt.standing().split(max(1, _KIDS // (changes * settings.width))):
-        _beam(hunt, rows, settings)
+    rows, size = hunt.standing(), max(1, _KIDS // (changes * settings.width))
+    for begin in range(0, len(rows), size):
+        _beam(hunt, rows[begin : begin + size], settings)
 
 
 def _ascend(hunt: Hunt, state: State, aim: Tensor, steps: int) -> None:

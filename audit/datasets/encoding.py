@@ -193,6 +193,23 @@ def encode(
     return np.concatenate(blocks, axis=1), tuple(features)
 
 
+def check_constraints(constraints: Iterable[str], features: Iterable[Feature]) -> None:
+    """Refuse constraints that cannot be read or that name no numeric feature.
+
+    Raises:
+        DataError: the message names the constraint.
+    """
+    from attacks.tabular.constraints import parse
+
+    kinds = {f.name: f.kind for f in features}
+    numbers = [name for name, kind in kinds.items() if kind is FeatureKind.NUMERIC]
+    for text in constraints:
+        try:
+            parse(text, numbers, kinds.keys() - set(numbers))
+        except ValueError as error:
+            raise DataError(str(error)) from None
+
+
 def _standardised(column: pd.Series[Any], feature: Numeric) -> NDArray[np.float32]:
     import pandas as pd
 

@@ -36,6 +36,7 @@ class _Options:
     text: str | None
     encoder: Path | None
     immutable: tuple[str, ...]
+    constraints: tuple[str, ...]
     bounds: tuple[float, float] | None
     favourable: str | None
     modality: Modality | None
@@ -53,6 +54,7 @@ def read(
     text: str | None = None,
     encoder: str | Path | None = None,
     immutable: Sequence[str] = (),
+    constraints: Sequence[str] = (),
     bounds: tuple[float, float] | None = None,
     favourable: str | None = None,
     modality: str | None = None,
@@ -69,6 +71,7 @@ def read(
         text: column with the texts.
         encoder: `encoder.json` of a table (see `audit.datasets.encoding`); without one, numbers are passed as they are.
         immutable: features of a table that no attack may change.
+        constraints: what must hold between numeric features of a table, such as "education-num + 6 <= age".
         bounds: smallest and largest value of an input; (0, 1) for images.
         favourable: the class people want.
         modality: "tabular", "image" or "text"; by looking where left out.
@@ -88,6 +91,7 @@ def read(
         text=text,
         encoder=None if encoder is None else Path(encoder),
         immutable=tuple(immutable),
+        constraints=tuple(constraints),
         bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
         favourable=favourable,
         modality=None if modality is None else Modality(modality),
@@ -173,6 +177,7 @@ def _build(raw: Raw, path: Path, split: str, label: str, classes: tuple[str, ...
         frame=_frame(raw, label) if modality is Modality.TABULAR else None,
         bounds=bounds,
         favourable=None if options.favourable is None else classes.index(str(options.favourable)),
+        constraints=options.constraints,
         missing={str(c): int(raw.frame[c].isna().sum()) for c in raw.frame.columns},
     )
 
@@ -205,10 +210,9 @@ def _inputs(
 ) -> tuple[Inputs, tuple[Feature, ...], tuple[float, float] | None]:
     import torch
 
-    if options.immutable and modality is not Modality.TABULAR:
-        raise DataError(
-            f"Expected immutable columns for tables only, found {options.immutable[0]!r} for {modality} data."
-        )
+    for what, given in (("immutable columns", options.immutable), ("constraints", options.constraints)):
+        if given and modality is not Modality.TABULAR:
+            raise DataError(f"Expected {what} for tables only, found {given[0]!r} for {modality} data.")
     if modality is Modality.TEXT:
         return _texts(raw, path, label, options), (), None
     if modality is Modality.IMAGE:
@@ -268,7 +272,7 @@ def _frame(raw: Raw, label: str) -> pd.DataFrame:
 
 
 def _table(raw: Raw, path: Path, label: str, options: _Options) -> tuple[NDArray[np.float32], tuple[Feature, ...]]:
-    from audit.datasets.encoding import encode, plain_encoder, read_encoder
+    from audit.datasets.encoding import check_constraints, encode, plain_encoder, read_encoder
 
     frame = _frame(raw, label)
     others = [str(c) for c in frame.columns if c != label]
@@ -284,7 +288,9 @@ def _table(raw: Raw, path: Path, label: str, options: _Options) -> tuple[NDArray
     for name in options.immutable:
         if name not in others:
             raise DataError(f"Expected an immutable column {name!r} in {path}, found none{nearest(name, others)}")
-    return encode(frame, encoder, label, options.immutable)
+    values, features = encode(frame, encoder, label, options.immutable)
+    check_constraints(options.constraints, features)
+    return values, features
 
 
 def _check_bounds(values: NDArray[Any], bounds: tuple[float, float]) -> None:

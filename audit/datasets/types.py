@@ -80,6 +80,8 @@ class Dataset:
         frame: for tables, the rows as read (all columns, label included); None otherwise.
         bounds: smallest and largest value an input may take; None where undeclared.
         favourable: index of the favourable class; None where undeclared.
+        constraints: for tables, what must hold between numeric columns, in their own units; see
+            `attacks.tabular.constraints`.
         missing: column -> number of missing values in the file as read.
         train: the split the model was trained on, where it was given.
     """
@@ -97,6 +99,7 @@ class Dataset:
     frame: pd.DataFrame | None = None
     bounds: tuple[float, float] | None = None
     favourable: int | None = None
+    constraints: tuple[str, ...] = ()
     missing: Mapping[str, int] = field(default_factory=dict)
     train: Dataset | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +14,15 @@ from reports.record import Cell, Images, Panel, Table
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from audit.datasets import Dataset
+    from audit.datasets import Dataset, Feature
     from audit.subject import Subject
 
 #: longest side of a shown picture, in pixels
 SIDE = 64
 #: numeric columns shown of a table's row
 COLUMNS = 8
+#: how far from a whole number a value may be by rounding, as a share of it
+WHOLE = 1e-4
 
 
 def as_pictures(subject: Subject, data: Dataset, clean: Tensor, adversarial: Tensor, title: str) -> Images:
@@ -51,7 +54,15 @@ def as_pictures(subject: Subject, data: Dataset, clean: Tensor, adversarial: Ten
     )
 
 
-def as_rows(subject: Subject, data: Dataset, clean: Tensor, adversarial: Tensor, title: str) -> Table:
+def as_rows(
+    subject: Subject,
+    data: Dataset,
+    clean: Tensor,
+    adversarial: Tensor,
+    title: str,
+    whole: Collection[str] = (),
+    mark: str = "",
+) -> Table:
     """Rows of a table before and after, in the columns' own units.
 
     Args:
@@ -60,25 +71,41 @@ def as_rows(subject: Subject, data: Dataset, clean: Tensor, adversarial: Tensor,
         clean: (n, d) encoded rows.
         adversarial: the same, attacked.
         title: of the table.
+        whole: numeric columns that hold whole numbers.
+        mark: put before what changed.
     """
     from audit.datasets import FeatureKind
 
-    moving = [f for f in data.features if f.mutable and f.kind is FeatureKind.NUMERIC]
     change = (adversarial - clean).abs().amax(0)
-    shown = sorted(moving, key=lambda f: -float(change[f.columns[0]]))[:COLUMNS]
-    shown = [f for f in moving if f in shown]
+    moved = {f.name: float(change[list(f.columns)].max()) for f in data.features}
+    moving = [f for f in data.features if f.mutable and (f.kind is FeatureKind.NUMERIC or moved[f.name])]
+    chosen = sorted(moving, key=lambda f: -moved[f.name])[:COLUMNS]
+    shown = [f for f in moving if f in chosen]
     before, after = answers(subject, clean), answers(subject, adversarial)
     rows: list[tuple[Cell, ...]] = []
     for i in range(len(clean)):
-        for when, x, answer in (("as given", clean[i], before[i]), ("attacked", adversarial[i], after[i])):
-            own = [_rounded(float(x[f.columns[0]]) * f.std + f.mean, f.std) for f in shown]
-            rows.append((i + 1, when, data.classes[answer], *own))
+        old = [_own(f, clean[i], f.name in whole) for f in shown]
+        new = [_own(f, adversarial[i], f.name in whole) for f in shown]
+        marked = [f"{mark}{b}" if mark and a != b else b for a, b in zip(old, new, strict=True)]
+        rows.append((i + 1, "as given", data.classes[before[i]], *old))
+        rows.append((i + 1, "attacked", data.classes[after[i]], *marked))
     return Table(
         title=title,
         columns=("example", "", "answer", *(f.name for f in shown)),
         rows=tuple(rows),
         note="Values in the columns' own units; columns that are not shown did not move, or moved less.",
     )
+
+
+def _own(feature: Feature, row: Tensor, whole: bool) -> Cell:
+    """A column's value in its own unit."""
+    if feature.categories:
+        block = row[list(feature.columns)]
+        return feature.categories[int(block.argmax())] if bool((block > 0.5).any()) else "none"
+    value = float(row[feature.columns[0]].double()) * feature.std + feature.mean
+    rounded = round(value, max(0, 2 - math.floor(math.log10(feature.std)))) + 0.0
+    # a missing value stands at the mean, which need not be whole
+    return round(value) if whole and abs(value - round(value)) < WHOLE * max(1.0, abs(value)) else rounded
 
 
 def _fitted(images: Tensor) -> Tensor:
@@ -90,8 +117,3 @@ def _fitted(images: Tensor) -> Tensor:
         return images
     scale = SIDE / max(height, width)
     return F.interpolate(images, size=(max(1, int(height * scale)), max(1, int(width * scale))), mode="area")
-
-
-def _rounded(value: float, std: float) -> float:
-    """As many digits as show a hundredth of the column's deviation."""
-    return round(value, max(0, 2 - math.floor(math.log10(std)))) + 0.0
