@@ -67,6 +67,10 @@ class TextAdapter(Protocol):
         """Tokenise and pad to the longest."""
         ...
 
+    def spans(self, texts: Sequence[str]) -> Tensor:
+        """First character of each token of `encode`, and the one behind its last, (n, length, 2); zeros for none."""
+        ...
+
     def tokens(self, ids: Sequence[int]) -> tuple[str, ...]:
         """Readable pieces, one an id."""
         ...

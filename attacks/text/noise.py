@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from attacks.text.words import EDITS, is_word, join, mistype, split
+from attacks.text.letters import SLIPS, mistype
+from attacks.text.words import is_word, join, split
 
 
 def typos(texts: Sequence[str], rate: float, seed: int = 0, rows: Sequence[int] | None = None) -> list[str]:
@@ -31,7 +32,7 @@ def typos(texts: Sequence[str], rate: float, seed: int = 0, rows: Sequence[int] 
     def spoil(pieces: list[str], rng: Random) -> str:
         out = []
         for piece in pieces:
-            hit, edit, at, own = rng.random() < rate, rng.choice(EDITS), rng.randrange(1 << 16), Random(rng.random())  # noqa: S311
+            hit, edit, at, own = rng.random() < rate, rng.choice(SLIPS), rng.randrange(1 << 16), Random(rng.random())  # noqa: S311
             out.append(mistype(piece, edit, at, own) if hit and is_word(piece) and len(piece) > 1 else piece)
         return "".join(out)
 

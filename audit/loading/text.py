@@ -56,10 +56,26 @@ class Text:
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Tokenise, cut at the model's longest input, pad to the longest text: (n, length) ids and mask, on the CPU."""
-        found = self.tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
-        )
+        found = self._tokenise(texts)
         return Encoded(ids=found["input_ids"], mask=found["attention_mask"])
+
+    def spans(self, texts: Sequence[str]) -> Tensor:
+        """First character of each token of `encode`, and the one behind its last, (n, length, 2); zeros for none.
+
+        Raises:
+            ModelError: the tokenizer keeps no places.
+        """
+        if not self.tokenizer.is_fast:
+            raise ModelError(
+                "Expected a tokenizer that knows where its tokens stand, found a slow one; try saving tokenizer.json."
+            )
+        spans: Tensor = self._tokenise(texts, return_offsets_mapping=True)["offset_mapping"]
+        return spans
+
+    def _tokenise(self, texts: Sequence[str], **more: bool) -> Any:
+        return self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt", **more
+        )
 
     def tokens(self, ids: Sequence[int]) -> tuple[str, ...]:
         """Readable pieces, one an id."""

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attacks.text import case_noise, punctuation_noise, typos, word_noise
-from attacks.text.words import KEYBOARD, is_word, join, slips, split
+from attacks.text.letters import KEYBOARD
+from attacks.text.words import is_word, join, split
 
 TEXTS = ["The movie wasn't good, it was terrible; I left early!", "Wonderful.", "", "été à la plage — ça va ?"] * 5
 NOISES = [typos, word_noise, case_noise, punctuation_noise]
@@ -80,18 +81,6 @@ def test_any_text(text: str) -> None:
     assert join(split(text)) == text
     for noise in NOISES:
         assert isinstance(noise([text], 1.0)[0], str)
-
-
-def test_slips_keep_the_ends_and_differ() -> None:
-    from random import Random
-
-    found = slips("terrible", 12, Random(0))
-    assert len(found) == len(set(found)) >= 8
-    for slip in found:
-        assert slip[0] == "t"
-        assert slip[-1] == "e"
-        assert distance("terrible", slip) == 1
-    assert slips("bad", 8, Random(0)) == []
 
 
 def test_keyboard_neighbours_are_mutual() -> None:

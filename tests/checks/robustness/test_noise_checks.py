@@ -4,17 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 from torch import Tensor
 
 from audit.checks.robustness.corruptions import Corruptions
 from audit.checks.robustness.noise import Noise
-from audit.checks.robustness.text_evasion import TextEvasion
-from audit.checks.robustness.text_noise import TextNoise
 from audit.subject import Modality
 from reports.record import Measured
-from tests.checks.robustness.known import dataset_of, linear, pictures, subject_of, table
+from tests.checks.robustness.known import linear, pictures, subject_of, table
 
 SIGN = [[0.0] * 6, [1.0, 0, 0, 0, 0, 0]]
 
@@ -137,63 +134,3 @@ def test_corruptions_need_bounds_and_a_right_answer() -> None:
     wrong = replace(data, labels=1 - data.labels)
     found = Corruptions(rows=10, names=("contrast",)).run(subject, wrong, np.random.default_rng(0))
     assert found.estimates["relative_corruption_accuracy"].value is None
-
-
-# -------------------------------------------------------------------------------------------------------------- texts
-
-
-def keyword(texts: object) -> Tensor:
-    """Class 1 where the word "good" stands in the text, whatever its case."""
-    assert isinstance(texts, list)
-    hit = torch.tensor([float("good" in text.lower().replace(".", " ").split()) for text in texts])
-    return torch.stack([torch.full_like(hit, 0.5), hit], 1)
-
-
-def test_text_noise_knows_the_truth_of_a_keyword() -> None:
-    texts = ["It is good"] * 400
-    data = dataset_of(texts, torch.ones(400, dtype=torch.int64), Modality.TEXT)
-    found = TextNoise(rows=400).run(subject_of(keyword, Modality.TEXT), data, np.random.default_rng(0))
-    assert value(found, "clean_accuracy") == 1
-    assert value(found, "accuracy@case_noise:0.5") == 1
-    # each word is mistyped with the rate; a swap of the two o is made elsewhere, so every slip hits
-    for rate in (0.1, 0.5):
-        assert value(found, f"accuracy_drop@typos:{rate:.4g}") == pytest.approx(
-            rate, abs=4 * (rate * (1 - rate) / 400) ** 0.5
-        )
-    # only a drop removes the keyword, a third of all word faults
-    assert value(found, "accuracy_drop@word_noise:0.3") == pytest.approx(0.1, abs=0.06)
-    certain = found.estimates["accuracy_drop@case_noise:0.5"]
-    assert certain.low is not None
-    assert certain.low < 0 < (certain.high or 0)  # no change in 400 is no proof that there is none
-    examples = found.tables[1]
-    assert 0 < len(examples.rows) <= 6
-
-
-def test_text_evasion_counts_the_texts_that_hang_on_few_words() -> None:
-    one, four, none = "It is good", "good good good and good", "it is bad"
-    texts = [one] * 30 + [four] * 20 + [none] * 10
-    labels = torch.tensor([1] * 50 + [0] * 10)
-    data = dataset_of(texts, labels, Modality.TEXT)
-    subject = subject_of(keyword, Modality.TEXT)
-    found = TextEvasion(rows=60).run(subject, data, np.random.default_rng(0))
-    assert value(found, "clean_accuracy") == 1
-    assert value(found, "robust_accuracy@words:1") == pytest.approx(30 / 60)
-    assert value(found, "robust_accuracy@words:4") == pytest.approx(30 / 60)
-    assert value(found, "queries_per_text") > 1
-    curve, examples = found.figures
-    assert [p.x for p in curve.points] == [0, 1, 2, 4]  # type: ignore[union-attr]
-    lines = examples.lines  # type: ignore[union-attr]
-    assert [line.caption for line in lines[:2]] == ["as given: yes", "changed: no"]
-    marked = [t for t, w in zip(lines[0].tokens, lines[0].weights, strict=True) if w]
-    assert marked == ["good"]
-
-
-def test_text_evasion_shows_nothing_where_nothing_falls() -> None:
-    def constant(texts: object) -> Tensor:
-        assert isinstance(texts, list)
-        return torch.tensor([[0.0, 1.0]]).expand(len(texts), 2)
-
-    data = dataset_of(["some words"] * 5, torch.ones(5, dtype=torch.int64), Modality.TEXT)
-    found = TextEvasion(rows=5).run(subject_of(constant, Modality.TEXT), data, np.random.default_rng(0))
-    assert value(found, "robust_accuracy@words:4") == 1
-    assert len(found.figures) == 1
