@@ -9,7 +9,7 @@ from torch import nn
 
 import attacks
 from attacks import Threat
-from tests.attacks.cases import ATTACKS, BUDGETS, EVERY
+from tests.attacks.cases import ATTACKS, BUDGETS, EVERY, UNKNOWN
 from tests.attacks.contracts import assert_inside, assert_rows_stand_alone, assert_the_wrong_are_left_alone
 
 
@@ -30,11 +30,13 @@ def problem(shape, classes=3, n=10, dtype=torch.float64):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
 def test_inside_and_the_wrong_left_alone(name, norm, dtype):
     model, inputs, labels = problem((2, 5, 4), dtype=dtype)
-    attack, options = ATTACKS[name]
+    case = ATTACKS[name]
     mutable = torch.ones(2, 5, 4, dtype=torch.bool)
     mutable[0, :2] = False
     threat = Threat(norm, BUDGETS[norm], mutable=mutable)
-    found = attack(model, inputs, labels, threat, **options)
+    before = inputs.clone()
+    found = case.attack(model, inputs, labels, threat, **case.options)
+    assert torch.equal(inputs, before)
     assert_inside(found, inputs, threat)
     assert_the_wrong_are_left_alone(model, found, inputs, labels)
 
@@ -42,9 +44,18 @@ def test_inside_and_the_wrong_left_alone(name, norm, dtype):
 @pytest.mark.parametrize(("name", "norm"), EVERY)
 def test_rows_stand_alone(name, norm):
     model, inputs, labels = problem((1, 6, 6))
-    attack, options = ATTACKS[name]
+    case = ATTACKS[name]
     threat = Threat(norm, BUDGETS[norm] / 4 if norm != "l0" else 2.0)
-    assert_rows_stand_alone(lambda x, y, **more: attack(model, x, y, threat, **options, **more), inputs, labels)
+    assert_rows_stand_alone(
+        lambda x, y, **more: case.attack(model, x, y, threat, **case.options, **more), inputs, labels
+    )
+
+
+@pytest.mark.parametrize(("name", "norm"), UNKNOWN)
+def test_a_norm_the_paper_does_not_have_is_refused(name, norm):
+    model, inputs, labels = problem((4,))
+    with pytest.raises(ValueError, match=f"threat.norm.*{norm}"):
+        ATTACKS[name].attack(model, inputs, labels, Threat(norm, 1.0))
 
 
 @pytest.mark.parametrize("norm", BUDGETS)
