@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from attacks.corruptions import blur, digital, noise, weather
+from attacks.corruptions.error import mean_corruption_error
 from attacks.corruptions.jpeg import jpeg_compression
 from attacks.noise import Draws
 
-__all__ = ["CORRUPTIONS", "FAMILY", "corrupt", "corruptions_for"]
+__all__ = ["CORRUPTIONS", "FAMILY", "corrupt", "corruptions_for", "mean_corruption_error"]
 
 Corruption: TypeAlias = Callable[[Tensor, int, Draws], Tensor]
 

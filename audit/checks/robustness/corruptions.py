@@ -13,7 +13,7 @@ from audit import statistics
 from audit.check import Check, Effort
 from audit.checks.robustness._grid import answers, draw_seed, point
 from audit.subject import Modality
-from reports.record import Cell, Curves, Estimate, Images, Measured, Panel, Point, Table
+from reports.record import Cell, Curves, Estimate, Images, Matrix, MatrixRow, Measured, Panel, Point, Table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,19 +33,23 @@ class Corruptions(Check):
     What it measures:
         Accuracy on the same test images under each common corruption (noise, blur, weather, digital) at five
         severities, from slight to strong; the mean over all of them, alone and relative to the accuracy on the images
-        as they are; and the corruption that hurts most.
+        as they are; the corruption that hurts most; and the mean corruption error, alone, beyond the error on the
+        images as they are, and relative to a baseline's errors where the plan gives them.
     Why it matters:
         Cameras shake, lenses get dirty and files are compressed. Nobody has to attack for this to happen; benchmarks
         of clean pictures do not show it.
     How to read it:
         Severities follow the published benchmark, fitted to the size of the image; they compare models, and do not
         claim how often a corruption occurs. Look at the kinds your camera makes. Add the worst ones to the training
-        data. The worst corruption is picked after the fact, so its figure leans to the low side.
+        data. The worst corruption is picked after the fact, so its figure leans to the low side. Beyond the clean
+        error counts what corruption adds; a ratio to the baseline below 1 means fewer errors than it makes, each
+        corruption weighted by how hard it is for the baseline.
 
     References:
         Hendrycks and Dietterich 2019; DeVries and Taylor 2017 (occlusion).
     """
 
+    version: ClassVar[int] = 2
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE})
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {"rows": 100},
@@ -56,18 +60,29 @@ class Corruptions(Check):
     rows: int = 400
     #: corruptions measured; none named: all that fit the number of channels
     names: tuple[str, ...] = ()
+    #: error rates of a baseline model, one a corruption in the order of the table: 1 - its mean accuracy there
+    baseline: tuple[float, ...] = ()
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """See `Check.unfit`."""
-        return None if data.bounds is not None else "the range of a pixel is not declared; set data.bounds in the plan"
+        if data.bounds is None:
+            return "the range of a pixel is not declared; set data.bounds in the plan"
+        names = self._names(data)
+        if self.baseline and (len(self.baseline) != len(names) or not all(0 < error <= 1 for error in self.baseline)):
+            return f"needs a baseline of {len(names)} error rates above 0, one for each of {', '.join(names)}"
+        return None
+
+    def _names(self, data: Dataset) -> tuple[str, ...]:
+        from attacks.corruptions import corruptions_for
+
+        assert not isinstance(data.inputs, list)
+        return self.names or corruptions_for(data.inputs.shape[1])
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from attacks.corruptions import corruptions_for
-
         sample = data.sample(self.rows, rng)
         assert not isinstance(sample.inputs, list)
-        names = self.names or corruptions_for(sample.inputs.shape[1])
+        names = self._names(data)
         seed = draw_seed(rng)
         truth = sample.labels.numpy()
         clean = answers(subject, sample.inputs) == truth
@@ -75,7 +90,7 @@ class Corruptions(Check):
         for i, name in enumerate(names):
             for j, severity in enumerate(SEVERITIES):
                 right[i, j] = answers(subject, _corrupted(sample, name, severity, seed)) == truth
-        estimates = _estimates(names, clean, right, rng)
+        estimates = _estimates(names, clean, right, rng) | _errors(clean, right, self.baseline, rng)
         worst = names[int(right.mean((1, 2)).argmin())]
         return Measured(
             estimates=estimates,
@@ -84,9 +99,10 @@ class Corruptions(Check):
                 "mean_corruption_accuracy",
                 "relative_corruption_accuracy",
                 "worst_corruption_accuracy",
+                "mean_corruption_error",
             ),
             tables=(_matrix(names, right, estimates),),
-            figures=(_curves(names, clean, right), _pictures(subject, sample, names, seed)),
+            figures=(_heat(names, right), _curves(names, clean, right), _pictures(subject, sample, names, seed)),
             notes=(
                 f"{len(truth)} of {len(data)} test images, the same in every cell.",
                 f"The worst corruption is {worst!r}, picked by its mean over the severities.",
@@ -126,6 +142,43 @@ def _estimates(
 
 def _ratio(corrupted: NDArray[np.float64], clean: NDArray[np.float64]) -> float:
     return float(corrupted.mean() / clean.mean()) if clean.any() else float("nan")
+
+
+def _errors(
+    clean: NDArray[np.bool_], right: NDArray[np.bool_], baseline: tuple[float, ...], rng: np.random.Generator
+) -> dict[str, Estimate]:
+    """The mean corruption error, what of it corruption adds, and its ratio to the baseline's; rows resampled whole."""
+    from attacks.corruptions import mean_corruption_error
+
+    wrong = (~right).mean(1).T  # (rows, names): a row's errors, averaged over severities
+    out = {
+        "mean_corruption_error": statistics.clustered_proportion(wrong.mean(1), right[..., 0].size),
+        "excess_corruption_error": statistics.bootstrap(
+            lambda errors, before: mean_corruption_error(errors.mean(0)[:, None], clean=float(before.mean())),
+            wrong,
+            (~clean).astype(float),
+            rng=rng,
+            unit="fraction",
+        ),
+    }
+    if baseline:
+        out["corruption_error_to_baseline"] = statistics.bootstrap(
+            lambda errors: mean_corruption_error(errors.mean(0)[:, None], baseline), wrong, rng=rng
+        )
+    return out
+
+
+def _heat(names: tuple[str, ...], right: NDArray[np.bool_]) -> Matrix:
+    return Matrix(
+        title="Corruption by severity",
+        columns=tuple(f"severity {s}" for s in SEVERITIES),
+        rows=tuple(
+            MatrixRow(label=name.replace("_", " "), values=tuple(float(v) for v in right[i].mean(1)))
+            for i, name in enumerate(names)
+        ),
+        percent=True,
+        note="Accuracy in each cell; the table below holds the intervals.",
+    )
 
 
 def _matrix(names: tuple[str, ...], right: NDArray[np.bool_], estimates: Mapping[str, Estimate]) -> Table:

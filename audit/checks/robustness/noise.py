@@ -55,6 +55,7 @@ class Noise(Check):
         Schelter, Rukat and Biessmann 2020.
     """
 
+    version: ClassVar[int] = 2
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TABULAR})
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {"rows": 1000},

@@ -76,8 +76,8 @@ class Spatial(Check):
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """See `Check.unfit`."""
-        if not self.degrees or len(self.degrees) != len(self.reach):
-            return f"needs a reach for each rotation, found {len(self.degrees)} and {len(self.reach)}"
+        if not self.degrees or not len(set(self.degrees)) == len(self.degrees) == len(self.reach):
+            return f"needs different rotations and a reach for each, found {len(self.degrees)} and {len(self.reach)}"
         return None if data.bounds is not None else "the range of a pixel is not declared; set data.bounds in the plan"
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:

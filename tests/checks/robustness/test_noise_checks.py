@@ -105,8 +105,16 @@ def test_corruptions_of_a_model_that_sees_the_mean() -> None:
     assert value(found, "mean_corruption_accuracy") == pytest.approx(np.mean(cells))
     assert value(found, "relative_corruption_accuracy") == pytest.approx(np.mean(cells))
     assert value(found, "accuracy@severity=3") == pytest.approx(np.mean(cells, 0)[2])
-    pictures_shown = found.figures[1]
-    assert len(pictures_shown.panels) == len(names) + 1  # type: ignore[union-attr]
+    heat, _, shown = found.figures
+    assert [list(row.values) for row in heat.rows] == cells  # type: ignore[union-attr]
+    assert len(shown.panels) == len(names) + 1  # type: ignore[union-attr]
+    # every answer is right without corruption: all errors are added ones
+    error = found.estimates["mean_corruption_error"]
+    assert value(found, "mean_corruption_error") == pytest.approx(1 - np.mean(cells))
+    assert value(found, "excess_corruption_error") == pytest.approx(1 - np.mean(cells))
+    assert error.low is not None
+    assert 0 < error.low < 1 - np.mean(cells) < (error.high or 0)
+    assert "corruption_error_to_baseline" not in found.estimates
     assert len(found.model_dump_json()) < 150_000
 
 
