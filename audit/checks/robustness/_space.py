@@ -6,9 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
+from audit import statistics
 from audit.subject import Modality
+from reports.record import Estimate
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from attacks import Curve, Evaluation, Norm
@@ -67,6 +72,23 @@ class Space:
             seed=seed,
         )
         return replace(found, adversarial=self._up(found.adversarial))
+
+    def minimal(self, subject: Subject, norm: Norm, steps: int, seed: int) -> NDArray[np.float64]:
+        """Size of the smallest change found for each row, (n,): 0 where the model is wrong, inf where none was found."""
+        from attacks import minimal
+
+        found = minimal(
+            self._scaled(subject.model),
+            self._down(self.inputs),
+            self.labels,
+            norm,
+            self._bounds(),
+            steps=steps,
+            mutable=self.mutable,
+            seed=seed,
+        )
+        distance: NDArray[np.float64] = found.distance.cpu().numpy()
+        return distance
 
     def _scaled(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
         scale = self.scale
@@ -139,6 +161,16 @@ def moments(data: Dataset) -> tuple[Tensor, Tensor]:
     deviation = known.double().std(0, correction=0)
     moving &= deviation > 0
     return known.double().mean(0).where(moving, 0.0).float(), deviation.where(moving, 1.0).float()
+
+
+def median_distance(distance: NDArray[np.float64], unit: str) -> Estimate:
+    """Median distance, infinite ones included; undefined where its interval reaches them."""
+    # a number beyond all others keeps the ranks, which are all that a median and its interval use
+    beyond = 1e300
+    estimate = statistics.quantile(np.where(np.isfinite(distance), distance, beyond), 0.5, unit=unit)
+    if estimate.high is not None and estimate.high >= beyond / 4:
+        return statistics.undefined("no change was found for too many of the rows", n=len(distance), unit=unit)
+    return estimate
 
 
 def fixed_columns(data: Dataset) -> str:

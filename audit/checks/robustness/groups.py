@@ -24,7 +24,8 @@ class Groups(Check):
 
     What it measures:
         Accuracy of each protected group on its rows as they are, and under attack with one budget (linf), on a sample
-        of equal size from each group; and the largest difference between two groups of one attribute.
+        of equal size from each group; the largest difference between two groups of one attribute; and how far the
+        rightly answered rows of each group lie from a wrong answer: the median of the smallest changes found.
     Why it matters:
         Two groups with equal accuracy can lie at different distances from the decision boundary. The closer group's
         answers turn on smaller changes: it is less protected against manipulation, and against noise.
@@ -39,9 +40,10 @@ class Groups(Check):
 
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.INPUT_GRADIENT})
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TABULAR, Modality.IMAGE})
+    version: ClassVar[int] = 2
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"per_group": 120, "effort": "quick"},
-        Effort.EXHAUSTIVE: {"per_group": 1000, "effort": "exhaustive"},
+        Effort.QUICK: {"per_group": 120, "effort": "quick", "steps": 20},
+        Effort.EXHAUSTIVE: {"per_group": 1000, "effort": "exhaustive", "steps": 100},
     }
 
     #: rows sampled from each group, or all it has
@@ -52,6 +54,8 @@ class Groups(Check):
     eps_table: float = 0.25
     #: how long `attacks.evaluate` tries
     effort: str = "standard"
+    #: gradients the search for the smallest change of a row may take
+    steps: int = 40
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """See `Check.unfit`."""
@@ -64,7 +68,7 @@ class Groups(Check):
         """See the class."""
         from audit.checks.fairness._groups import group_masks
         from audit.checks.robustness._grid import draw_seed
-        from audit.checks.robustness._space import fixed_columns, space
+        from audit.checks.robustness._space import fixed_columns, median_distance, space
 
         chosen = {
             key: np.sort(rng.choice(np.flatnonzero(mask), min(self.per_group, int(mask.sum())), replace=False))
@@ -74,7 +78,9 @@ class Groups(Check):
         sample = data.take(rows)
         here = space(subject, data, sample)
         eps = self.eps_image if data.modality is Modality.IMAGE else self.eps_table
-        found = here.evaluate(subject, "linf", eps, self.effort, draw_seed(rng))
+        seed = draw_seed(rng)
+        found = here.evaluate(subject, "linf", eps, self.effort, seed)
+        distance = here.minimal(subject, "linf", self.steps, seed)
         clean = found.clean_correct.cpu().numpy()
         robust = found.robust.cpu().numpy() & clean
         estimates: dict[str, Estimate] = {}
@@ -93,8 +99,11 @@ class Groups(Check):
                     if r.value is not None
                 ]
             for group, at in mine.items():
+                name = f"median_distance@{attribute}={group}"
+                estimates[name] = median_distance(distance[at][clean[at]], here.unit)
                 cells = [
-                    estimates[f"{quantity}@{attribute}={group}"] for quantity in ("clean_accuracy", "robust_accuracy")
+                    estimates[f"{quantity}@{attribute}={group}"]
+                    for quantity in ("clean_accuracy", "robust_accuracy", "median_distance")
                 ]
                 lines.append((attribute, group, len(at), *cells))
         names = ", ".join(f.name for f in found.findings)
@@ -104,7 +113,7 @@ class Groups(Check):
             tables=(
                 Table(
                     title=f"Accuracy per group, linf {eps:.4g}",
-                    columns=("attribute", "group", "rows", "as given", "under attack"),
+                    columns=("attribute", "group", "rows", "as given", "under attack", f"median distance, {here.unit}"),
                     rows=tuple(lines),
                 ),
             ),

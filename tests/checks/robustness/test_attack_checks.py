@@ -205,6 +205,9 @@ def test_groups_differ_by_what_they_should() -> None:
     assert found.estimates["robust_accuracy@place=missing"].n == 6
     assert found.estimates["robust_accuracy_difference@all"].value is None
     assert found.headline[0] == "robust_accuracy_difference@place"
+    for group, distance in (("near", 0.1), ("far", 1.0)):
+        assert value(found, f"median_distance@place={group}") == pytest.approx(distance, rel=1e-3)
+        assert found.estimates[f"median_distance@place={group}"].n == 50
 
 
 def test_attack_checks_repeat_themselves() -> None:
