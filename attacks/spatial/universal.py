@@ -1,7 +1,7 @@
 """One adversarial patch for all images, printed once and put anywhere.
 
 Brown, Mane, Roy, Abadi, Gilmer 2017, "Adversarial Patch", https://arxiv.org/abs/1712.09665: the patch maximises the
-expected loss over images, places, rotations and sizes (their equation for p-hat).
+expected loss over images, places, rotations and sizes (section 2, the trained patch p-hat).
 """
 
 from __future__ import annotations

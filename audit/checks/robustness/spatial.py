@@ -43,7 +43,8 @@ class Spatial(Check):
         bounds it, and training against noise does not help; whoever may frame the picture can pick the worst.
     How to read it:
         The random figure says what chance does, the worst one what an opponent or a very long row of chances does. The
-        latter is an upper bound: a finer search can only lower it. The map shows the accuracy on all images at one
+        latter is an upper bound: a finer search can only lower it. A move by a part of a pixel also blurs a little,
+        which counts on small images. The map shows the accuracy on all images at one
         fixed move; where it falls off to one side only, look at how the training images were framed. Train with turned
         and shifted images, or centre them before the model sees them.
 

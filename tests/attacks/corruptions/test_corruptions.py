@@ -70,12 +70,23 @@ def test_deterministic_by_seed_and_silent(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", corruptions_for(2))
-@pytest.mark.parametrize("shape", [(2, 2, 5, 9), (1, 4, 40, 33)])
-def test_any_size_and_channels(name: str, shape: tuple[int, ...]) -> None:
-    y = corrupt(pictures(shape).half(), name, 5)
+@pytest.mark.parametrize("shape", [(2, 2, 5, 9), (1, 4, 40, 33), (1, 13, 64, 31), (2, 1, 1, 1)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_any_size_channels_and_precision(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x = pictures(shape).to(dtype)
+    y = corrupt(x, name, 5)
     assert y.shape == shape
-    assert y.dtype == torch.float16
+    assert y.dtype == dtype
     assert bool(((y >= 0) & (y <= 1)).all())
+    torch.testing.assert_close(y, corrupt(x.float(), name, 5).to(dtype))
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_any_layout_in_memory(name: str) -> None:
+    x = pictures(COLOUR)
+    other = x.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(corrupt(other, name, 4), corrupt(x, name, 4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(corrupt(x[:1].expand(2, -1, -1, -1), name, 4)[:1], corrupt(x[:1], name, 4))
 
 
 def test_families_cover_all() -> None:
