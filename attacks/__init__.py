@@ -3,7 +3,7 @@
 A leaf: it needs torch and numpy, and knows nothing of `audit` or `reports`.
 """
 
-from attacks.certify import Certificate, certify_smoothing
+from attacks.certify import Bounds, Certificate, certify_intervals, certify_smoothing
 from attacks.corruptions import CORRUPTIONS, corrupt
 from attacks.curve import Curve, curve
 from attacks.defence import Hardened, harden
@@ -26,6 +26,7 @@ from attacks.threat import Norm, Threat
 
 __all__ = [
     "CORRUPTIONS",
+    "Bounds",
     "Category",
     "Certificate",
     "Curve",
@@ -46,6 +47,7 @@ __all__ = [
     "boundary",
     "carlini_wagner",
     "case_noise",
+    "certify_intervals",
     "certify_smoothing",
     "corrupt",
     "curve",
