@@ -89,7 +89,11 @@ class Guard:
     def _freeze(model: nn.Module, stack: ExitStack) -> None:
         modes = [(module, module.training) for module in model.modules()]
         asks = [(weight, weight.requires_grad) for weight in model.parameters()]
-        buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+        buffers = [
+            (module, name, buffer, buffer.clone())
+            for module, _ in modes
+            for name, buffer in module.named_buffers(recurse=False)
+        ]
 
         def restore() -> None:
             for module, mode in modes:
@@ -97,7 +101,8 @@ class Guard:
             for weight, ask in asks:
                 weight.requires_grad_(ask)
             with torch.no_grad():
-                for buffer, before in buffers:
+                for module, name, buffer, before in buffers:
+                    setattr(module, name, buffer)  # a model may have put another in its place
                     buffer.copy_(before)
 
         stack.callback(restore)
@@ -198,7 +203,8 @@ class Guard:
         row = None
         if self._shift is not None:
             flat, row = flat[:, :-1], flat[:, -1].long()
-        scores = self._model(flat.reshape(-1, *self._shape).to(self._dtype))
+        # a copy, because a model may write into its input
+        scores = self._model(flat.reshape(-1, *self._shape).to(self._dtype, copy=True))
         if not isinstance(scores, Tensor):
             raise TypeError(f"Expected model to return a tensor of scores, found {type(scores).__name__}.")
         if scores.ndim != 2 or len(scores) != len(flat) or scores.shape[1] < 2:
