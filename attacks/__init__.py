@@ -20,7 +20,7 @@ from attacks.query.boundary import boundary
 from attacks.query.hop_skip_jump import hop_skip_jump
 from attacks.query.square import square
 from attacks.spatial import Moved, Patched, Universal, patch, rotate_translate, universal_patch
-from attacks.tabular import Category, Number, Table, TableSearch, table_search, tabular_noise
+from attacks.tabular import Category, Number, Table, TableSearch, series_noise, table_search, tabular_noise
 from attacks.text import TextSearch, case_noise, punctuation_noise, text_search, typos, word_noise
 from attacks.threat import Norm, Threat
 
@@ -62,6 +62,7 @@ __all__ = [
     "pgd",
     "punctuation_noise",
     "rotate_translate",
+    "series_noise",
     "square",
     "table_search",
     "tabular_noise",

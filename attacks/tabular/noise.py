@@ -18,6 +18,9 @@ TABULAR_NOISE: dict[str, str] = {
     "gaussian": "standard deviation of the noise, in encoded units",
     "missing": "share of the values lost",
     "unit": "factor between the wrong and the right unit",
+    "decimal": "places by which the decimal point slips, to the left or to the right",
+    "sign": "share of the values whose sign is lost",
+    "swap": "share of the rows in which two numeric columns trade their values",
     "category": "share of the categories replaced by another",
 }
 
@@ -42,6 +45,9 @@ def tabular_noise(
     - `gaussian`: a normal deviate of `level` on every numeric column.
     - `missing`: each numeric column and each group is lost with probability `level` and takes its `fill`.
     - `unit`: in each row one numeric column is multiplied by `level`, in its own unit.
+    - `decimal`: in each row one numeric column is multiplied or divided by 10 ** `level`, in its own unit.
+    - `sign`: each numeric column changes its sign with probability `level`, in its own unit.
+    - `swap`: with probability `level` two numeric columns of a row trade their values, in their own units.
     - `category`: each group switches with probability `level` to another observed category, all equally likely.
 
     A value lost or switched at one level is so at every higher level of the same seed.
@@ -52,7 +58,8 @@ def tabular_noise(
         level: how strong; at least 0, for shares at most 1.
         numeric: (d,) bool, numeric columns that may move; None: all outside `groups`.
         groups: positions of each one-hot column that may move.
-        fill: (d,) what a lost value becomes; None: 0, which is the mean of a standardised column and no category.
+        fill: (d,) what a lost value becomes, such as the mean of a number and the one-hot of the most frequent category;
+            None: 0, which is the mean of a standardised column and no category.
         mean: (d,) subtracted from a numeric column, in its own unit; None: 0.
         std: (d,) it was divided by; None: 1.
         observed: (d,) bool, categories that occur; None: all.
@@ -86,12 +93,13 @@ def tabular_noise(
         for group in groups:
             at = torch.tensor(list(group), device=device)
             out[:, at] = torch.where(lost[:, at[:1]], value[at], out[:, at])
-    elif kind == "unit" and len(columns):
-        picked = columns[(draws.uniform(1)[:, 0] * len(columns)).long().clamp(max=len(columns) - 1)]
-        centre = torch.zeros_like(picked, dtype=out.dtype) if mean is None else mean.to(out)[picked]
-        spread = torch.ones_like(centre) if std is None else std.to(out)[picked]
-        at = torch.arange(len(out), device=device)
-        out[at, picked] = ((out[at, picked] * spread + centre) * level - centre) / spread
+    elif kind in ("unit", "decimal", "sign", "swap") and len(columns):
+        centre = torch.zeros(width).to(out) if mean is None else mean.to(out)
+        spread = torch.ones(width).to(out) if std is None else std.to(out)
+        own = out[:, columns] * spread[columns] + centre[columns]
+        wrong = _in_own_units(own, kind, level, draws)
+        moved = torch.where(wrong == own, out[:, columns], (wrong - centre[columns]) / spread[columns])
+        out[:, columns] = moved.to(out.dtype)
     elif kind == "category":
         seen = torch.ones(width, dtype=torch.bool) if observed is None else observed
         for group in groups:
@@ -105,8 +113,30 @@ def _refuse(inputs: Tensor, kind: str, level: float) -> None:
         raise ValueError(f"Expected kind to be one of {', '.join(TABULAR_NOISE)}, found {kind!r}.")
     if inputs.ndim != 2 or not inputs.is_floating_point():
         raise ValueError(f"Expected inputs (n, d) of floats, found {tuple(inputs.shape)} of {inputs.dtype}.")
-    if not level >= 0 or (kind in ("missing", "category") and level > 1):
+    if not level >= 0 or (kind in ("missing", "category", "sign", "swap") and level > 1):
         raise ValueError(f"Expected level to be the {TABULAR_NOISE[kind]}, found {level!r}.")
+
+
+def _in_own_units(own: Tensor, kind: str, level: float, draws: Draws) -> Tensor:
+    """What a clerk writes into the wrong field, or in the wrong unit; (n, numeric columns)."""
+    columns = own.shape[1]
+    picked = (draws.uniform(1) * columns).long().clamp(max=columns - 1)
+    value = own.gather(1, picked)
+    if kind == "unit":
+        return own.scatter(1, picked, value * level)
+    if kind == "decimal":
+        right = draws.uniform(1).to(own.device) < 0.5
+        return own.scatter(1, picked, torch.where(right, value * 10**level, value / 10**level))
+    if kind == "sign":
+        return torch.where(draws.uniform(columns) < level, -own, own)
+    if columns == 1:
+        return own
+    # a step of 1 to columns - 1 round the circle leads to another column
+    step = 1 + (draws.uniform(1) * (columns - 1)).long().clamp(max=columns - 2)
+    other = (picked + step) % columns
+    hit = draws.uniform(1) < level
+    traded = own.scatter(1, picked, own.gather(1, other)).scatter(1, other, value)
+    return torch.where(hit, traded, own)
 
 
 def _free(width: int, groups: Sequence[Sequence[int]]) -> Tensor:

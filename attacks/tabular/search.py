@@ -43,7 +43,7 @@ class _Settings:
 
 _EFFORTS: dict[Effort, _Settings] = {
     "quick": _Settings(restarts=1, steps=4, width=1, starts=0, rounds=6),
-    "standard": _Settings(restarts=2, steps=8, width=3, starts=1, rounds=10),
+    "standard": _Settings(restarts=2, steps=8, width=6, starts=2, rounds=12),
     "exhaustive": _Settings(restarts=6, steps=16, width=12, starts=6, rounds=30),
 }
 
@@ -235,11 +235,10 @@ def _combined(field: Field, parents: State, kids: State, parent: Tensor, column:
 
 def _verified(hunt: Hunt, table: Table, eps: Eps, switches: int) -> tuple[Tensor, Tensor]:
     """Rows (m, d) as spare as the search can make them, and which of them a fresh look confirms, bool (m,)."""
-    points, every = hunt.points, torch.arange(len(hunt.points), device=hunt.loss.device)
-    broken = hunt.loss == torch.inf
-    bold, spare = hunt.best(every), _spared(hunt, hunt.best(every[broken]))
-    found, sound = points.raw.clone(), torch.zeros_like(broken)
-    for state in (bold.take(broken), spare):
+    points, broken = hunt.points, (hunt.loss == torch.inf).nonzero()[:, 0]
+    found, sound = points.raw.clone(), hunt.loss.new_zeros(len(points), dtype=torch.bool)
+    bold = hunt.best(broken)
+    for state in (bold, _spared(hunt, bold)) if len(broken) else ():
         moved = hunt.field.encode(state)
         before = points.take(state.row)
         good = table.lawful(before.raw, moved, eps, switches)

@@ -25,12 +25,16 @@ NAMES = {
     "gaussian": "measurement noise",
     "missing": "missing values",
     "category": "wrong categories",
+    "sign": "lost signs",
+    "swap": "two columns mixed up",
     "unit": "wrong unit in one column",
 }
 AXES = {
     "gaussian": "noise on numeric columns, in standard deviations",
     "missing": "share of values lost",
     "category": "share of categories replaced",
+    "sign": "share of numbers whose sign is lost",
+    "swap": "share of rows with two numeric columns mixed up",
 }
 
 
@@ -41,8 +45,8 @@ class Noise(Check):
     What it measures:
         Accuracy, and the share of answers that change, when the same test rows are spoilt: normal noise on the numeric
         columns, values lost (a number becomes the training mean, a category none), categories replaced by another
-        that occurs, and one numeric column of each row in a wrong unit (10 or 1,000 times too large). Columns declared
-        immutable are left as they are.
+        that occurs, signs lost, two numeric columns of a row mixed up, and one numeric column of each row in a wrong unit
+        (10 or 1,000 times too large, or 100 times too small). Columns declared immutable are left as they are.
     Why it matters:
         Forms are filled in badly, sensors drift, and joins lose values. No enemy is needed: a model whose answers turn
         on such faults fails quietly after deployment.
@@ -66,10 +70,10 @@ class Noise(Check):
     rows: int = 4000
     #: standard deviations of the noise, in those of the training data
     deviations: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0)
-    #: shares of values lost, and of categories replaced
+    #: shares of values lost, of categories replaced, of signs lost, and of rows with two columns mixed up
     shares: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.5)
     #: factors between the wrong and the right unit
-    factors: tuple[float, ...] = (10.0, 1000.0)
+    factors: tuple[float, ...] = (10.0, 1000.0, 0.01)
     #: columns shown in the table of wrong units
     columns: int = 20
 
@@ -121,7 +125,9 @@ class Noise(Check):
         """What there is to spoil."""
         found: dict[str, tuple[float, ...]] = {"missing": self.shares}
         if spoil.numeric_names:
-            found = {"gaussian": self.deviations, **found, "unit": self.factors}
+            found = {"gaussian": self.deviations, **found, "sign": self.shares, "unit": self.factors}
+        if len(spoil.numeric_names) > 1:
+            found["swap"] = self.shares
         if spoil.groups:
             found["category"] = self.shares
         return {kind: found[kind] for kind in NAMES if kind in found}

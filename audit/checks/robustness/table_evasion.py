@@ -51,12 +51,12 @@ class TableEvasion(Check):
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TABULAR})
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"rows": 200, "effort": "quick"},
+        Effort.QUICK: {"rows": 400, "effort": "quick"},
         Effort.EXHAUSTIVE: {"rows": 4000, "effort": "exhaustive"},
     }
 
     #: test rows sampled
-    rows: int = 1000
+    rows: int = 2000
     #: how far numbers may move, in standard deviations of the training data
     deviations: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5)
     #: how many categorical columns may switch

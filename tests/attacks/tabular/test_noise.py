@@ -19,7 +19,15 @@ def table(n: int = 2000) -> torch.Tensor:
     return x
 
 
-LEVELS = {"gaussian": 0.5, "missing": 0.3, "unit": 10.0, "category": 0.3}
+LEVELS = {
+    "gaussian": 0.5,
+    "missing": 0.3,
+    "unit": 10.0,
+    "decimal": 1.0,
+    "sign": 0.3,
+    "swap": 0.3,
+    "category": 0.3,
+}
 
 
 @pytest.mark.parametrize("kind", TABULAR_NOISE)
@@ -67,6 +75,40 @@ def test_unit_multiplies_one_column_in_its_own_unit() -> None:
     assert 0.4 < float(moved[:, 0].float().mean()) < 0.6
     own = x[moved] * 4 + 30
     assert torch.allclose(y[moved] * 4 + 30, own * 10, rtol=1e-4)
+
+
+def test_a_decimal_point_slips_both_ways() -> None:
+    x, mean, std = table(), torch.full((8,), 30.0), torch.full((8,), 4.0)
+    y = tabular_noise(x, "decimal", 2.0, numeric=NUMERIC, groups=[GROUP], mean=mean, std=std)
+    moved = y != x
+    assert torch.equal(moved.sum(1), torch.ones(2000, dtype=torch.int64))
+    factor = (y[moved] * 4 + 30) / (x[moved] * 4 + 30)
+    up = factor > 1
+    assert torch.allclose(factor[up], torch.tensor(100.0), rtol=1e-3)
+    assert torch.allclose(factor[~up], torch.tensor(0.01), rtol=1e-2)
+    assert 0.4 < float(up.float().mean()) < 0.6
+
+
+def test_a_sign_is_lost_in_its_own_unit() -> None:
+    x, mean, std = table(), torch.full((8,), 30.0), torch.full((8,), 4.0)
+    y = tabular_noise(x, "sign", 0.25, numeric=NUMERIC, groups=[GROUP], mean=mean, std=std)
+    moved = y != x
+    assert float(moved[:, :2].float().mean()) == pytest.approx(0.25, abs=0.03)
+    assert torch.allclose(y[moved] * 4 + 30, -(x[moved] * 4 + 30), atol=1e-4)
+    more = tabular_noise(x, "sign", 0.5, numeric=NUMERIC, groups=[GROUP], mean=mean, std=std) != x
+    assert bool((more | ~moved).all())
+
+
+def test_two_columns_trade_values_in_their_own_units() -> None:
+    x, mean, std = table(), torch.arange(8.0), torch.arange(1.0, 9.0)
+    y = tabular_noise(x, "swap", 0.4, numeric=NUMERIC, groups=[GROUP], mean=mean, std=std)
+    hit = (y != x).any(1)
+    assert float(hit.float().mean()) == pytest.approx(0.4, abs=0.04)
+    before, after = x[hit, :2] * std[:2] + mean[:2], y[hit, :2] * std[:2] + mean[:2]
+    assert torch.allclose(after, before.flip(1), atol=1e-5)
+    alone = NUMERIC.clone()
+    alone[1] = False  # one column has no other to trade with
+    assert torch.equal(tabular_noise(x, "swap", 1.0, numeric=alone, groups=[GROUP]), x)
 
 
 def test_category_goes_to_another_observed_one() -> None:
