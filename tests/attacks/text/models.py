@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.text import TokenGradient
+from attacks.text.words import join, split
 
 Combine = Callable[[Tensor], Tensor]
 
@@ -119,7 +120,7 @@ def one_at_a_time(
         predict: strings to scores.
         texts: n strings.
         labels: their classes.
-        offers: a text to the replacements of its words, by the word's number among the words between spaces.
+        offers: a text to the replacements of its words, by place among the pieces that `split` cuts.
         budget: most words changed.
 
     Returns:
@@ -134,18 +135,45 @@ def one_at_a_time(
 
     out: list[float] = []
     for text, label in zip(texts, labels, strict=True):
-        best, words, done = ask(text, label), text.split(" "), 0
+        best, pieces, done = ask(text, label), split(text), 0
         if best < 0:
             out.append(0.0)
             continue
         offered = offers(text)
-        ranked = sorted(offered, key=lambda i: ask(" ".join(words[:i] + words[i + 1 :]), label))
+        ranked = sorted(offered, key=lambda i: ask(join([*pieces[:i], "", *pieces[i + 1 :]]), label))
         for i in ranked:
             if best < 0 or done == budget:
                 break
-            tried = [(ask(" ".join([*words[:i], new, *words[i + 1 :]]), label), new) for new in offered[i]]
+            tried = [(ask(join([*pieces[:i], new, *pieces[i + 1 :]]), label), new) for new in offered[i]]
             low, new = min(tried, default=(best, ""))
             if low < best:
-                best, words[i], done = low, new, done + 1
+                best, pieces[i], done = low, new, done + 1
         out.append(float(done) if best < 0 else float("inf"))
+    return out, passes
+
+
+def greedy_one_at_a_time(
+    predict: Callable[[list[str]], Tensor],
+    texts: Sequence[str],
+    labels: Sequence[int],
+    offers: Callable[[str], Mapping[int, Sequence[str]]],
+    budget: int,
+) -> tuple[list[float], int]:
+    """Greedy search over all candidates of all words, one forward pass at a time; see `one_at_a_time`."""
+    passes, out = 0, []
+    for text, label in zip(texts, labels, strict=True):
+        pieces, left = split(text), dict(offers(text))
+        best, done = float(margin(predict([text]).double(), label)[0]), 0
+        passes += 1
+        while best >= 0 and done < budget and left:
+            tried: list[tuple[float, int, int, str]] = []
+            for i, new in ((i, new) for i, own in left.items() for new in own):
+                scores = predict([join([*pieces[:i], new, *pieces[i + 1 :]])]).double()
+                tried.append((round(float(margin(scores, label)[0]), 5), len(tried), i, new))
+            passes += len(tried)
+            best, _, i, new = min(tried)
+            pieces[i] = new
+            del left[i]
+            done += 1
+        out.append(0.0 if not done and best < 0 else float(done) if best < 0 else float("inf"))
     return out, passes

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from attacks.text import Limits, text_search
-from tests.attacks.text.models import Embedded, curved, fewest_changes, linear, margin, one_at_a_time
+from attacks.text.search import Search
+from tests.attacks.text.models import (
+    Embedded,
+    curved,
+    fewest_changes,
+    greedy_one_at_a_time,
+    linear,
+    margin,
+    one_at_a_time,
+)
 
 WIDE = Limits(share=1.0, characters=0.0, meaning=-1.0)
 VOCABULARY = [a + b + c for a in "bdfgk" for b in ("ala", "oro", "umu") for c in "lmnprst"]
@@ -24,7 +33,7 @@ def synonyms_of(each: int, seed: int) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("search", ["scores", "gradient"])
 @pytest.mark.parametrize("classes", [2, 4])
-def test_a_bag_of_words_falls_to_its_largest_gains(search: str, classes: int) -> None:
+def test_a_bag_of_words_falls_to_its_largest_gains(search: Search, classes: int) -> None:
     model = Embedded(VOCABULARY, 6, linear(6, 2, seed=classes))
     weight = linear(6, 2, seed=classes)(model.table[:, None])  # what each word adds to each score
     texts, synonyms = texts_of(40, 9, seed=1), synonyms_of(5, seed=2)
@@ -56,8 +65,9 @@ def test_a_beam_finds_what_trying_all_pairs_finds() -> None:
     truth = torch.tensor([fewest_changes(model, t, y, synonyms, 2) for t, y in zip(texts, labels, strict=True)])
     breakable = truth <= 2
     assert 30 < int(breakable.sum()) < 150
-    share = {}
-    for beam, search in ((4, "scores"), (1, "scores"), (4, "gradient")):
+    share: dict[tuple[int, Search], float] = {}
+    asked: tuple[tuple[int, Search], ...] = ((4, "scores"), (1, "scores"), (4, "gradient"))
+    for beam, search in asked:
         found = text_search(
             model, texts, labels, 2, kinds=("substitute",), synonyms=synonyms, limits=WIDE, beam=beam, tries=24,
             search=search, differentiate=model.differentiate, embed=model.embed,
@@ -74,7 +84,7 @@ def test_at_least_as_strong_as_one_at_a_time_for_any_text() -> None:
     texts, synonyms = texts_of(60, 8, seed=6), synonyms_of(4, seed=7)
     labels = model(texts).argmax(1).tolist()
     plain, passes = one_at_a_time(
-        model, texts, labels, lambda text: {i: synonyms[w] for i, w in enumerate(text.split(" "))}, 3
+        model, texts, labels, lambda text: {2 * i: synonyms[w] for i, w in enumerate(text.split(" "))}, 3
     )
     model.seen = 0
     found = text_search(model, texts, labels, 3, kinds=("substitute",), synonyms=synonyms, limits=WIDE)
@@ -83,6 +93,20 @@ def test_at_least_as_strong_as_one_at_a_time_for_any_text() -> None:
     assert int((ours <= 3).sum()) >= sum(words <= 3 for words in plain)
     assert float(ours.clamp_max(4).mean()) <= float(torch.tensor(plain).clamp_max(4).mean())
     assert passes > 60
+
+
+def test_greedy_search_is_greedy_search() -> None:
+    model = Embedded(VOCABULARY, 5, curved(5, 2, seed=5))
+    texts, synonyms = texts_of(30, 7, seed=10), synonyms_of(3, seed=7)
+    labels = model(texts).argmax(1).tolist()
+    plain, _ = greedy_one_at_a_time(
+        model, texts, labels, lambda text: {2 * i: synonyms[w] for i, w in enumerate(text.split(" "))}, 4
+    )
+    found = text_search(
+        model, texts, labels, 4, kinds=("substitute",), synonyms=synonyms, limits=WIDE, beam=1, tries=1000, width=None
+    )
+    assert found.words_changed.tolist() == plain
+    assert len(set(plain)) > 1
 
 
 def test_one_gradient_saves_most_forward_passes_and_is_counted() -> None:
