@@ -1,6 +1,6 @@
 """Word changes that fool the movies model: ours against a search that asks one text at a time, in one run.
 
-    benchmarks/.venv/bin/python benchmarks/text.py
+    python benchmarks/text.py        (in the environment of the tests: no peer is needed)
 
 The plain searches are those of TextAttack's recipes, written anew in `tests/attacks/text/models.py`, with one forward pass
 a candidate: "ranked" orders words by what the margin loses without them and changes them in that order (DeepWordBug,
