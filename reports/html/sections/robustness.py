@@ -10,11 +10,35 @@ SECTION = Section(
     challenge="Small perturbations, often imperceptible, and plain noise change the answer; an attacker can make them on "
     "purpose.",
     question="How little does it take to break this model, can that number be trusted, and what would hardening cost?",
-    order=("evasion", "text_evasion", "groups", "corruptions", "noise", "text_noise"),
+    order=(
+        "hardening",
+        "evasion",
+        "table_evasion",
+        "text_evasion",
+        "certificates",
+        "groups",
+        "spatial",
+        "patch",
+        "corruptions",
+        "noise",
+        "text_noise",
+    ),
     phrases=(
         Phrase("robustness.*evasion/robust_accuracy@*", "Under attack ({slice}) {} of the answers stay right."),
         Phrase("robustness.evasion/untrusted_findings@*", "Signs that the {slice} attack was blinded: {}."),
-        Phrase("robustness.groups/*", "Under attack the groups of {slice} differ by up to {}."),
+        Phrase(
+            "robustness.evasion/control_hit_rate@*", "Of the adversarial examples planted, the {slice} attack found {}."
+        ),
+        Phrase(
+            "robustness.hardening/robust_accuracy_change@*", "Hardening changed accuracy under attack ({slice}) by {}."
+        ),
+        Phrase("robustness.hardening/accuracy_change", "On clean inputs it changed accuracy by {}."),
+        Phrase("robustness.certificates/certified_accuracy@*", "Proved beyond any attack ({slice}): {}."),
+        Phrase("robustness.spatial/robust_accuracy@*", "Turned or shifted a little ({slice}) {} stay right."),
+        Phrase("robustness.patch/robust_accuracy@*", "With a patch ({slice}) {} stay right."),
+        Phrase(
+            "robustness.groups/robust_accuracy_difference@*", "Under attack the groups of {slice} differ by up to {}."
+        ),
         Phrase("robustness.*/mean_corruption_accuracy", "Over all corruptions and severities {} stay right."),
         Phrase("robustness.*/worst_corruption_accuracy", "Under the worst corruption {} stay right."),
         Phrase("robustness.*/accuracy_drop@*", "Noise ({slice}) costs {} of accuracy."),
@@ -29,13 +53,27 @@ SECTION = Section(
             above=0.0,
         ),
         Advice(
-            "robustness.groups/*",
+            "robustness.evasion/control_hit_rate*",
+            "The attack misses adversarial examples that are known to exist, so its number says little about those that are "
+            "not known. Look for what hides the gradient before anything else.",
+        ),
+        Advice(
+            "robustness.groups/robust_accuracy_difference*",
             "Some groups are easier to attack. Harden with their rows weighted up, and measure each group again.",
         ),
         Advice(
             "robustness.*evasion/robust_accuracy*",
-            "An attacker needs little. Train against the attack (adversarial training, TRADES), limit what an input may "
-            "contain, and keep the scores from those who may attack; then measure again, for hardening costs accuracy.",
+            "An attacker needs little. Train against the attack with `audit harden`, which also tells what that costs in "
+            "accuracy, fairness and calibration; limit what an input may contain, and keep the scores from those who may "
+            "attack.",
+        ),
+        Advice(
+            "robustness.spatial/*",
+            "Train with turned and shifted images, or straighten and centre them before the model sees them.",
+        ),
+        Advice(
+            "robustness.patch/*",
+            "A sticker is enough. Train with patched images, and check by other means wherever somebody may place one.",
         ),
         Advice(
             "robustness.corruptions/*",
