@@ -14,8 +14,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from attacks import masking, norms
-from attacks.ensemble import Effort, Stage, assault, black_box_share, budget, schedule
+from attacks import expectation, masking, norms, trust
+from attacks.control import Control
+from attacks.ensemble import Effort, Stage, assault, budget, schedule
 from attacks.guard import Guard, Model
 from attacks.minimal import shortest
 from attacks.points import Points, build, check
@@ -28,13 +29,15 @@ class Curve:
 
     Attributes:
         epsilons: as given, rising.
-        robust: bool (n, epsilons); a point broken at one eps is broken at every larger one.
+        robust: bool (n, epsilons); a point broken at one eps is broken at every larger one. A randomised model is
+            judged by its scores averaged over draws; `evaluate` counts fresh draws.
         clean_correct: bool (n,).
         adversarial: (n, ...) the smallest verified adversarial input of each point; the clean input where none is
             needed or none was found.
         distance: size of its perturbation, (n,) float64; 0 where the model is wrong already, inf where none was found.
         forwards: examples that entered the model.
         backwards: examples whose gradient was taken.
+        control: what the gradient attacks found of the adversarial examples planted for them at the largest eps.
         findings: evidence that the numbers are too high.
     """
 
@@ -45,6 +48,7 @@ class Curve:
     distance: Tensor
     forwards: int
     backwards: int
+    control: Control
     findings: tuple[masking.Finding, ...]
 
     @property
@@ -99,13 +103,15 @@ def curve(
     del stages["minimal"]  # it has run already
     with Guard(model, inputs.shape[1:], inputs.dtype, batch_size, seed) as guard, torch.no_grad():
         points = build(guard, inputs, labels, threats[-1], seed)
+        if masking.stochastic(guard, points):
+            points = expectation.settle(guard, points, effort)
         levels = torch.tensor(epsilons, dtype=torch.float64, device=inputs.device)
         moved, distance = shortest(guard, points, spend.walk)
         broken_by = _lower(guard, points, levels, stages, moved, distance)
-        fought = ~points.broken(points.scores)
-        # probed at the smallest budget, where a gradient must keep its promises
         probed = points.within(levels[:1].expand(len(points)))
-        findings = masking.examine(guard, probed, fought, black_box_share(broken_by, fought))
+        trial = trust.examine(guard, points, broken_by, effort, probed)
+        if trial.findings and guard.draws == 1:
+            _lower(guard, points, levels, trust.remedies(effort, norm, tuple(inputs.shape[1:])), moved, distance)
     return Curve(
         epsilons=tuple(epsilons),
         robust=distance[:, None] > levels,
@@ -114,7 +120,8 @@ def curve(
         distance=distance,
         forwards=guard.forwards,
         backwards=guard.backwards,
-        findings=findings,
+        control=trial.control,
+        findings=trial.findings,
     )
 
 

@@ -106,7 +106,7 @@ def evaluate(
             run = assault(guard, points, schedule(spend, shape))
             trial = trust.examine(guard, points, run.broken_by, effort)
             if trial.findings:
-                run = trust.deepen(guard, points, run, trust.remedies(effort, shape))
+                run = trust.deepen(guard, points, run, trust.remedies(effort, threat.norm, shape))
             standing = torch.tensor([name is None for name in run.broken_by]).to(points.eps)
     clean = points.scores.argmax(1) == labels
     return Evaluation(

@@ -11,7 +11,8 @@ from attacks.control import Control
 from attacks.ensemble import Budget, Effort, Run, Stage, assault, black_box_share, budget, schedule
 from attacks.guard import Guard
 from attacks.points import Points
-from attacks.query import smoothed, square, surrogate
+from attacks.query import hop_skip_jump, smoothed, square, surrogate
+from attacks.threat import Norm
 
 #: stages that never ask for a gradient
 _BLACK_BOX = "square"
@@ -31,7 +32,11 @@ class Trial:
 
 
 def examine(
-    guard: Guard, points: Points, broken_by: tuple[str | None, ...], effort: Effort, standing: bool = True
+    guard: Guard,
+    points: Points,
+    broken_by: tuple[str | None, ...],
+    effort: Effort,
+    probed: Points | None = None,
 ) -> Trial:
     """Put a run to the test.
 
@@ -40,17 +45,18 @@ def examine(
         points: all rows of the run.
         broken_by: who broke each, None where it stands; "misclassified" ones were not attacked.
         effort: of the run.
-        standing: whether to try more steps on points that stand.
+        probed: the same rows at a smaller budget, where a gradient must keep its promises; None: at their own, where
+            more steps are tried on points that stand.
     """
     attacked = ~points.broken(points.scores)
     stands = torch.tensor([name is None for name in broken_by], device=attacked.device) & attacked
     tried = control.measure(guard, points.take(attacked.nonzero()[:, 0]), gradient_stages(budget("quick"), points))
     findings = masking.examine(
         guard,
-        points,
+        points if probed is None else probed,
         attacked,
         black_box_share(broken_by, attacked),
-        stands if standing else None,
+        stands if probed is None else None,
         budget(effort).steps,
         tried,
     )
@@ -72,29 +78,34 @@ class _Patience:
         steps: estimated gradients at each width.
         moves: pairs of queries an estimated gradient takes.
         squares: queries of the Square attack.
+        walks: moves along the boundary, by decisions alone.
     """
 
     lessons: int
     steps: int
     moves: int
     squares: int
+    walks: int
 
 
 _PATIENCE = {
-    "quick": _Patience(lessons=48, steps=10, moves=16, squares=300),
-    "standard": _Patience(lessons=128, steps=20, moves=24, squares=2000),
-    "exhaustive": _Patience(lessons=256, steps=40, moves=48, squares=10000),
+    "quick": _Patience(lessons=48, steps=10, moves=32, squares=300, walks=5),
+    "standard": _Patience(lessons=128, steps=20, moves=24, squares=2000, walks=16),
+    "exhaustive": _Patience(lessons=256, steps=40, moves=48, squares=10000, walks=40),
 }
 
 
-def remedies(effort: Effort, shape: tuple[int, ...]) -> dict[str, Stage]:
+def remedies(effort: Effort, norm: Norm, shape: tuple[int, ...]) -> dict[str, Stage]:
     """Attacks that believe scores and decisions only, in order, for inputs of a shape."""
     patience = _PATIENCE[effort]
-    return {
+    stages: dict[str, Stage] = {
         "surrogate": lambda guard, points: surrogate.search(guard, points, shape, patience.lessons),
         "smoothed": lambda guard, points: smoothed.search(guard, points, patience.steps, patience.moves),
         "square_longer": lambda guard, points: square.search(guard, points, shape, patience.squares),
     }
+    if norm in ("linf", "l2"):
+        stages["hop_skip_jump"] = lambda guard, points: hop_skip_jump.walk(guard, points, patience.walks)
+    return stages
 
 
 def deepen(guard: Guard, points: Points, run: Run, stages: dict[str, Stage]) -> Run:

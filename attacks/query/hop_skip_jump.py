@@ -54,9 +54,16 @@ def hop_skip_jump(
     search.count("steps", steps), search.count("restarts", restarts)
     search.knows("hop_skip_jump", threat, ("l2", "linf"))
     return search.solo(
-        search.smallest(lambda guard, points, _, restart: _run(guard, points, steps, restart), restarts, _STREAM),
+        lambda guard, points: walk(guard, points, steps, restarts),
         model, inputs, labels, threat, seed, batch_size,
     )  # fmt: skip
+
+
+def walk(guard: Guard, points: Points, steps: int, restarts: int = 1) -> search.Hunt:
+    """Run on points none of which is broken; see `hop_skip_jump`."""
+    return search.smallest(lambda guard, points, _, restart: _run(guard, points, steps, restart), restarts, _STREAM)(
+        guard, points
+    )
 
 
 def _run(guard: Guard, points: Points, steps: int, restart: int) -> tuple[Tensor, Tensor]:

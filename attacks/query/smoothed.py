@@ -20,7 +20,7 @@ _WIDTHS = 0.5, 0.1
 
 
 def search(guard: Guard, points: Points, steps: int, moves: int) -> Hunt:
-    """Run on points none of which is broken, with wide moves first and narrow ones on what is left.
+    """Run on points none of which is broken: climb by wide moves, then go on from there by narrow ones.
 
     Args:
         guard: of the model; asked for scores only.
@@ -37,7 +37,11 @@ def search(guard: Guard, points: Points, steps: int, moves: int) -> Hunt:
         unit = reach / {"linf": 1.0, "l2": math.sqrt(max(elements, 1)), "l1": max(elements, 1)}[points.norm]
     hunt = Hunt(points)
     for run, width in enumerate(_WIDTHS):
-        if len(hunt.points) and unit > 0:
-            with guard.estimating(width * unit, moves):
-                apgd.climb(guard, hunt, margin, steps, run)
+        left = (~hunt.broken).nonzero()[:, 0]
+        if not len(left) or unit <= 0:
+            break
+        with guard.estimating(width * unit, moves):
+            here = points.take(left).starting(hunt.delta[left])
+            found = apgd.resume(guard, here, margin, steps) if run else apgd.search(guard, here, margin, steps)
+        hunt.delta[left], hunt.loss[left] = found.delta, found.loss
     return hunt

@@ -24,7 +24,7 @@ _ROUNDS = 8  # of attack, query and training
 _REACH = 3.0  # first queries lie within so many budgets
 _TEMPERATURE = 3.0  # scores are taught as probabilities at this multiple of their spread
 _BATCH, _RATE = 64, 2e-3
-_UPDATES = 1000, 200  # of the first training and of each later one
+_UPDATES = 600, 120  # of the first training and of each later one
 _CLIMB = 16  # gradients of an attack on the substitute
 
 
