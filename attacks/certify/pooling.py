@@ -62,8 +62,8 @@ def settings(node: fx.Node) -> tuple[Pair, Pair, Pair, Pair]:
     Raises:
         NotImplementedError: windows that leave the padded plane.
     """
-    kernel, *rest = node.args[1:]
-    stride, padding, dilation, ceil = [*rest, *([], 0, 1, False)[len(rest) :]]
+    given: list[Any] = list(node.args[1:])
+    kernel, stride, padding, dilation, ceil = given + [None, [], 0, 1, False][len(given) :]
     if ceil:
         raise NotImplementedError
     return _pair(kernel), _pair(stride or kernel), _pair(padding), _pair(dilation)

@@ -77,6 +77,7 @@ def certify_smoothing(
     n0: int = 100,
     radius: float | None = None,
     tolerance: float | None = None,
+    mutable: Tensor | None = None,
     batch_size: int | None = None,
 ) -> Certificate:
     """Certify the smoothed model (Cohen, Rosenfeld and Kolter 2019, algorithm CERTIFY).
@@ -98,6 +99,8 @@ def certify_smoothing(
         radius: decide whether the radius is at least this, and no more: a certified point gets exactly this radius,
             and the smoothed model abstains on the others. A point that is hopeless is given up early.
         tolerance: stop where all n draws would promise to raise the radius by no more than this, in input units.
+        mutable: bool mask shaped like one input; noise, and so the certificate, is for changes of these elements alone.
+            None: of all.
         batch_size: most examples in one call of the model; None chooses.
 
     Raises:
@@ -105,11 +108,16 @@ def certify_smoothing(
         ValueError: an argument is out of its range.
     """
     _check(inputs, sigma, n, alpha, seed, n0, radius, tolerance)
+    if mutable is not None and (mutable.dtype != torch.bool or mutable.shape != inputs.shape[1:]):
+        raise ValueError(
+            f"Expected mutable to be a bool mask of shape {tuple(inputs.shape[1:])}, found {mutable.dtype} of shape "
+            f"{tuple(mutable.shape)}."
+        )
     flat = inputs.detach().clone().flatten(1)
     key = noise.keys(flat, torch.zeros(len(flat), dtype=torch.int64), seed)
     x = flat.to(torch.promote_types(flat.dtype, torch.float32))
     with Guard(model, inputs.shape[1:], inputs.dtype, batch_size, seed) as guard, torch.no_grad():
-        votes = _Votes(guard, x, key, sigma)
+        votes = _Votes(guard, x, key, sigma if mutable is None else sigma * mutable.to(x).flatten())
         chosen = votes.select(n0)
         rule, stops = _rule(sigma, n, alpha, radius, tolerance)
         p_lower, draws = _estimate(votes, chosen, rule, stops)
@@ -136,7 +144,7 @@ def certify_smoothing(
 class _Votes:
     """Answers under noise."""
 
-    def __init__(self, guard: Guard, x: Tensor, key: Tensor, sigma: float) -> None:
+    def __init__(self, guard: Guard, x: Tensor, key: Tensor, sigma: Tensor | float) -> None:
         self._guard, self._x, self._key, self._sigma = guard, x, key, sigma
 
     def select(self, n0: int) -> Tensor:

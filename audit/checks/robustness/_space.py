@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from attacks import Curve, Evaluation, Norm
+    from attacks import Bounds, Certificate, Curve, Evaluation, Norm
     from attacks.ensemble import Effort
     from audit.datasets import Dataset
     from audit.subject import Subject
@@ -89,6 +89,26 @@ class Space:
         )
         distance: NDArray[np.float64] = found.distance.cpu().numpy()
         return distance
+
+    def certify(self, subject: Subject, norm: Norm, eps: float, rows: Tensor, lines: int) -> Bounds:
+        """What bounds prove at one budget about some rows (indices)."""
+        from attacks import Threat, certify_intervals
+
+        threat = Threat(norm, eps, self._bounds(), self.mutable)
+        inputs = self._down(self.inputs)[rows]
+        return certify_intervals(self._scaled(subject.model), inputs, self.labels[rows], threat, lines=lines)
+
+    def smooth(self, subject: Subject, sigma: float, n: int, n0: int, alpha: float, seed: int) -> Certificate:
+        """What noise on the elements that may move proves about the smoothed model."""
+        from attacks import certify_smoothing
+
+        return certify_smoothing(
+            self._scaled(subject.model), self._down(self.inputs), sigma, n, alpha, seed, n0, mutable=self.mutable
+        )
+
+    def take(self, rows: Tensor) -> Space:
+        """The same for some rows (indices)."""
+        return replace(self, inputs=self.inputs[rows], labels=self.labels[rows])
 
     def _scaled(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
         scale = self.scale
