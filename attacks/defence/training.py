@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import os
-import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attacks.defence.keeping import Weights, copied, derive, fingerprint, isolated
 from attacks.defence.material import Material, Room
 from attacks.defence.overfitting import Trial, caught, judge
 from attacks.defence.recipes import Attack, Passes, Teacher
@@ -25,8 +23,6 @@ from attacks.defence.weights import Average, kept_statistics, shaken, trainable
 from attacks.threat import Threat
 
 _STRONGEST = 10  # steps beyond which an inner attack is not called single-step any more
-
-Weights: TypeAlias = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ class Training:
 
     def run(self) -> None:
         """Train until the last epoch, or until patience ends; afterwards the network holds the best weights."""
-        with _isolated(self.material.inputs.device):
+        with isolated(self.material.inputs.device):
             self._resume()
             if not self.history:
                 self._close(0, None)
@@ -126,14 +122,14 @@ class Training:
     def _epoch(self, epoch: int) -> None:
         turn, rows = len(self.history), self.material
         order = torch.randperm(
-            len(rows.inputs), generator=torch.Generator().manual_seed(_seed(self.settings.seed, turn))
+            len(rows.inputs), generator=torch.Generator().manual_seed(derive(self.settings.seed, turn))
         )
         batches = torch.split(order.to(rows.inputs.device), self.settings.batch_size)
         self.network.train()
         total = torch.zeros((), dtype=torch.float64, device=rows.inputs.device)
         for index, at in enumerate(batches):
             # dropout draws from torch's own generator: seeding each batch is all that a resumed training needs
-            torch.manual_seed(_seed(self.settings.seed, turn, index))
+            torch.manual_seed(derive(self.settings.seed, turn, index))
             share = (epoch - 1 + index / len(batches)) / self.settings.epochs
             for group in self.optimiser.param_groups:
                 group["lr"] = self.settings.rate(share)
@@ -181,7 +177,7 @@ class Training:
             )
             better = not overfitted and trial.robust >= self.history[self.best].robust
             if better:
-                self.best, self.best_weights = len(self.history) - 1, _copy(self.network.state_dict())
+                self.best, self.best_weights = len(self.history) - 1, copied(self.network.state_dict())
         if overfitted:
             self._restore(self.good)
             self.attack = self.attack.stronger()
@@ -203,7 +199,7 @@ class Training:
     def _snapshot(self) -> dict[str, Any]:
         """What an epoch starts from, as plain tensors and numbers."""
         return {
-            "weights": _copy(self.network.state_dict()),
+            "weights": copied(self.network.state_dict()),
             "optimiser": copy.deepcopy(self.optimiser.state_dict()),
             "average": self.average.state() if self.average else {},
         }
@@ -258,50 +254,13 @@ class Training:
     def _fingerprint(self) -> str:
         """What the outcome depends on: weights, rows, budget and settings."""
         threat, rows = self.threat, self.material
-        digest = hashlib.sha256(repr((self.settings, threat.norm, threat.eps)).encode())
         weights = [value for _, value in sorted(self.network.state_dict().items())]
-        for part in (
-            *threat.bounds,
-            threat.mutable,
-            rows.inputs,
-            rows.labels,
-            rows.held_inputs,
-            rows.held_labels,
-            *weights,
-        ):
-            digest.update(_bytes(part) if isinstance(part, Tensor) else repr(part).encode())
-        return digest.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return (
-        repr(tuple(tensor.shape)).encode()
-        + tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    )
-
-
-def _copy(weights: Mapping[str, Tensor]) -> Weights:
-    return {name: value.detach().clone() for name, value in weights.items()}
-
-
-def _seed(*parts: int) -> int:
-    """63 bits that stand for these numbers."""
-    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()) >> 1
+        held = (rows.held_inputs, rows.held_labels)
+        rest = (self.settings, threat.norm, threat.eps, *threat.bounds, threat.mutable)
+        return fingerprint(*rest, rows.inputs, rows.labels, *held, *weights)
 
 
 def _optimiser(weights: list[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
     if settings.optimiser == "sgd":
         return torch.optim.SGD(weights, lr=settings.rate(0), momentum=0.9, weight_decay=settings.weight_decay)
     return torch.optim.AdamW(weights, lr=settings.rate(0), weight_decay=settings.weight_decay)
-
-
-@contextmanager
-def _isolated(device: torch.device) -> Iterator[None]:
-    """Every global generator comes back as it was."""
-    plain, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global state is the point
-    try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield
-    finally:
-        random.setstate(plain)
-        np.random.set_state(arrays)  # noqa: NPY002
