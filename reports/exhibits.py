@@ -143,6 +143,10 @@ class Matrix(Frozen):
         return self
 
 
+#: what the two colours of heat maps and tokens stand for, where nothing else is said
+COLOURS = ("speaks for", "speaks against; the stronger, the more")
+
+
 class Panel(Frozen):
     """A picture, with an optional heat map laid over it."""
 
@@ -160,6 +164,8 @@ class Images(Frozen):
     title: str
     panels: tuple[Panel, ...]
     per_row: int = 5
+    #: what the two colours of the heat maps stand for
+    colours: tuple[str, str] = COLOURS
     note: str = ""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from reports import words
+from reports.exhibits import COLOURS
 from reports.figures import to_svg
 from reports.html.views import CellView, Number, TableView
 from reports.pictures import shade, to_data_uri
@@ -58,8 +59,8 @@ class Drawing:
     numbers: TableView | None = None
     pictures: tuple[Picture, ...] = ()
     per_row: int = 1
-    #: explains the two colours
-    key: bool = False
+    #: what the two colours stand for; empty where there are none
+    key: tuple[str, ...] = ()
     lines: tuple[tuple[str, tuple[Word, ...]], ...] = ()
     grid: Grid | None = None
 
@@ -83,7 +84,7 @@ def draw(figure: Figure, prefix: str, evidence: str) -> Drawing:
             return Drawing(figure.title, figure.note, svg=svg, numbers=_numbers(figure, evidence))
         case Images():
             pictures = tuple(Picture(to_data_uri(panel), panel.caption) for panel in figure.panels)
-            key = any(panel.heat for panel in figure.panels)
+            key = figure.colours if any(panel.heat for panel in figure.panels) else ()
             return Drawing(
                 figure.title, figure.note, pictures=pictures, per_row=max(1, min(figure.per_row, 10)), key=key
             )
@@ -91,7 +92,7 @@ def draw(figure: Figure, prefix: str, evidence: str) -> Drawing:
             return Drawing(figure.title, figure.note, grid=_grid(figure, evidence))
         case Tokens():
             lines = tuple((line.caption, _words(line)) for line in figure.lines)
-            return Drawing(figure.title, figure.note, key=True, lines=lines)
+            return Drawing(figure.title, figure.note, key=COLOURS, lines=lines)
 
 
 def _grid(figure: Matrix, evidence: str) -> Grid:

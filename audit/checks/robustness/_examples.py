@@ -50,7 +50,7 @@ def as_pictures(subject: Subject, data: Dataset, clean: Tensor, adversarial: Ten
         title=title,
         panels=tuple(panels),
         per_row=3,
-        note="The change is drawn at full strength: one colour lightens a pixel, the other darkens it.",
+        colours=("lighter", "darker, drawn at full strength"),
     )
 
 

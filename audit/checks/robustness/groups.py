@@ -113,7 +113,7 @@ class Groups(Check):
             tables=(
                 Table(
                     title=f"Accuracy per group, linf {eps:.4g}",
-                    columns=("attribute", "group", "rows", "as given", "under attack", f"median distance, {here.unit}"),
+                    columns=("attribute", "group", "rows", "as given", "under attack", "median distance"),
                     rows=tuple(lines),
                 ),
             ),

@@ -211,7 +211,7 @@ def _curves(budgets: list[tuple[float, float]], estimates: Mapping[str, Estimate
     from audit.checks.robustness._grid import point
 
     points: list[Point] = []
-    for name, series in (("random_accuracy", "random moves"), ("robust_accuracy", "the worst move for each image")):
+    for name, series in (("random_accuracy", "random moves"), ("robust_accuracy", "worst move of each")):
         found = [(0.0, estimates["clean_accuracy"])]
         found += [(turn, estimates[f"{name}@turn:{turn:.4g}"]) for turn, _ in budgets]
         points += [point(x, e, series) for x, e in found if e.value is not None]

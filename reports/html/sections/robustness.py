@@ -63,8 +63,8 @@ SECTION = Section(
         ),
         Advice(
             "robustness.*evasion/robust_accuracy*",
-            "An attacker needs little. Train against the attack with `audit harden`, which also tells what that costs in "
-            "accuracy, fairness and calibration; limit what an input may contain, and keep the scores from those who may "
+            "An attacker needs little. Use adversarial training: audit harden PLAN does it, and tells what it costs in "
+            "accuracy, fairness and calibration. Limit what an input may contain, and keep the scores from those who may "
             "attack.",
         ),
         Advice(
