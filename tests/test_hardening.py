@@ -17,7 +17,7 @@ from audit.hardening.comparison import change
 from reports.record import Measured, read_record
 from tests.conftest import Files
 
-ONLY = ("--only", "fit", "--only", "fairness.disparity")
+ONLY = ("--only", "fit.accuracy", "--only", "fit.calibration", "--only", "fairness.disparity")
 
 IMAGE_FACTORY = """
 import torch
@@ -45,7 +45,6 @@ def brittle(files):
         frame.to_csv(files.folder / f"{split}.csv", index=False)
     weight = torch.tensor([[-1.0, -20.0, -20.0], [1.0, 20.0, 20.0]])
     save_file({"weight": weight, "bias": torch.zeros(2)}, files.model)
-    # in the data's own deviations the small columns are as large as the other one: noise that is not theirs hides them
     return files
 
 
@@ -201,6 +200,40 @@ def test_an_interrupt_exits_130_and_the_same_command_goes_on(files, harden, monk
     monkeypatch.setattr(Calibration, "run", lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr("audit.hardening.comparison.measure", lambda *_: pytest.fail("compared again"))
     assert harden(*options)[0] in (0, 1, 3)
+
+
+def test_a_transformers_image_folder_stays_one(tmp_path, cli):
+    import transformers
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.ViTForImageClassification(
+            transformers.ViTConfig(
+                hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=8,
+                patch_size=4, num_labels=2, id2label={0: "cat", 1: "dog"},
+            )
+        ).save_pretrained(tmp_path / "vit")  # fmt: skip
+    processor = {"do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.2] * 3}
+    (tmp_path / "vit" / "preprocessor_config.json").write_text(json.dumps(processor))
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 160)
+    images = (rng.integers(0, 100, (160, 8, 8, 3)) + 100 * labels[:, None, None, None]).astype(np.uint8)
+    np.savez(
+        tmp_path / "data.npz",
+        train_images=images[:100], train_labels=labels[:100], test_images=images[100:], test_labels=labels[100:],
+    )  # fmt: skip
+    plan = {
+        "name": "vit", "model": {"path": "vit"}, "effort": "quick", "device": "cpu",
+        "data": {"test": "data.npz", "train": "data.npz", "label": "labels"},
+        "harden": {"recipe": "fast", "eps": 0.05, "epochs": 4, "batch_size": 20, "only": ["fit.accuracy"]},
+    }  # fmt: skip
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    out = tmp_path / "hard"
+    code, _, err = cli("harden", tmp_path / "plan.yaml", "--out", out)
+    assert code in (0, 1, 3), err
+    assert (out / "model" / "preprocessor_config.json").read_text() == json.dumps(processor)
+    assert comparison(out).estimates["robust_accuracy_change@linf:0.05"].low > 0
+    assert cli("run", out / "plan.yaml", "--only", "fit.accuracy", "--out", tmp_path / "run")[0] in (0, 1, 3)
 
 
 def test_other_settings_in_the_same_folder_are_refused(harden):

@@ -49,8 +49,18 @@ def plain(train):
     return model.eval()
 
 
-@pytest.mark.parametrize("recipe", ["pgd", "trades", "fast"])
-@pytest.mark.parametrize("threat", [LINF, Threat("l2", 0.7), Threat("l1", 2.0)], ids=lambda t: t.norm)
+@pytest.mark.parametrize(
+    ("recipe", "threat"),
+    [
+        ("pgd", LINF),
+        ("trades", LINF),
+        ("fast", LINF),
+        ("trades", Threat("l2", 0.7)),
+        ("fast", Threat("l2", 0.7)),
+        ("pgd", Threat("l1", 2.0)),
+    ],
+    ids=["pgd-linf", "trades-linf", "fast-linf", "trades-l2", "fast-l2", "pgd-l1"],
+)
 def test_every_recipe_hardens(plain, train, unseen, recipe, threat):
     hardened = harden(plain, train, threat, recipe, epochs=6, batch_size=50)
     before, after = accuracy(plain, unseen, threat), accuracy(hardened.model, unseen, threat)
