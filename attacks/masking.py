@@ -44,12 +44,14 @@ class Finding:
 
     Attributes:
         name: what was found, one word.
-        measurement: how much of it, as a share of what was looked at.
+        measurement: how much of it, as a share.
+        of: what it is a share of.
         advice: what to do.
     """
 
     name: str
     measurement: float
+    of: str
     advice: str
 
 
@@ -78,11 +80,20 @@ _ADVICE = {
     "control_missed": "The attack missed adversarial examples that were planted for it to find; what it left standing "
     "proves little.",
 }
+#: what a measurement is a share of, where that is not the sampled points
+_OF = {
+    "nan_gradients": "gradients",
+    "zero_gradients": "gradients",
+    "nan_scores": "forward passes",
+    "black_box_wins": "attacked points",
+    "more_steps_win": "sampled survivors",
+    "control_missed": "planted points",
+}
 
 
 def finding(name: str, measurement: float) -> Finding:
     """The finding of that name, with its advice."""
-    return Finding(name, float(measurement), _ADVICE[name])
+    return Finding(name, float(measurement), _OF.get(name, "sampled points"), _ADVICE[name])
 
 
 def examine(

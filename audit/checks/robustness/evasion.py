@@ -11,7 +11,7 @@ import numpy as np
 from audit import statistics
 from audit.check import Check, Effort
 from audit.subject import Capability, Modality
-from reports.record import Curves, Estimate, Figure, Measured, Table
+from reports.record import Cell, Curves, Estimate, Figure, Measured, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,19 +32,22 @@ class Evasion(Check):
         Accuracy on test rows when an attacker who knows the model may change each of them by at most a budget, for
         several budgets and two norms, and the smallest change that breaks half of the rightly classified rows. Images
         stay within the range of a pixel, tables within what the training data hold; immutable and categorical columns
-        never move. Gradient attacks come first, random search last, and every success is verified afresh.
+        never move. Gradient attacks come first, random search last, and every success is verified afresh. A control
+        plants adversarial changes that exist by construction and counts how many the attack finds; where gradients
+        look blinded, attacks that see scores or answers only are run as well.
     Why it matters:
         A model can be right on every test row and still turn on a change nobody sees. Whoever gains from a wrong
         answer will look for it, and a short distance to the boundary also means little room for honest errors.
     How to read it:
         Each figure is an upper bound: a better attack can only lower it. Read the curve from its left end, the
         accuracy without attack; where it falls steeply, the model is decided by changes of that size. If signs of a
-        blinded attack were found, the robust accuracies are not to be trusted until they are explained. Adversarial
+        blinded attack were found, or the control's hit rate is low, the robust accuracies are not to be trusted until
+        that is explained. Adversarial
         training is the remedy that has stood; hiding gradients is none.
 
     References:
-        Croce and Hein 2020 (ensembles of attacks); Athalye, Carlini and Wagner 2018 (blinded attacks); Szegedy et al.
-        2014.
+        Croce and Hein 2020 (ensembles of attacks); Athalye, Carlini and Wagner 2018 (blinded attacks); Zimmermann,
+        Brendel, Tramer and Carlini 2022 (tests of attacks by planted solutions); Szegedy et al. 2014.
     """
 
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.INPUT_GRADIENT})
@@ -100,6 +103,7 @@ class Evasion(Check):
                 f"robust_accuracy@{norm}:{middle:.4g}",
                 f"median_distance@{norm}",
                 f"untrusted_findings@{norm}",
+                f"control_hit_rate@{norm}",
             ]
         tables, pictures = self._examples(subject, sample, here, *next(iter(curves.items())))
         notes = [
@@ -108,16 +112,16 @@ class Evasion(Check):
             *((fixed_columns(data),) if data.features else ()),
         ]
         notes += [
-            f"{norm}, a sign of a blinded attack: {sign.name} ({sign.measurement:.2g}). {sign.advice}"
+            f"{norm}, signs of a blinded attack: {', '.join(sign.name.replace('_', ' ') for sign in found.findings)}."
             for norm, found in curves.items()
-            for sign in found.findings
+            if found.findings
         ]
         if all(found.trustworthy for found in curves.values()):
             notes.append("No sign of a blinded attack was found.")
         return Measured(
             estimates=estimates,
             headline=tuple(headline),
-            tables=tuple(tables),
+            tables=(_trust(curves, estimates), *tables),
             figures=(*(_curve(norm, found, here.unit) for norm, found in curves.items()), *pictures),
             notes=tuple(notes),
         )
@@ -148,7 +152,32 @@ def _estimates(norm: str, found: Curve, unit: str) -> dict[str, Estimate]:
         out[f"robust_accuracy@{norm}:{eps:.4g}"] = statistics.proportion(int(robust.sum()), n)
     out[f"median_distance@{norm}"] = _median(found.distance[found.clean_correct].cpu().numpy(), unit)
     out[f"untrusted_findings@{norm}"] = statistics.exact(len(found.findings), n)
+    out[f"control_hit_rate@{norm}"] = (
+        statistics.proportion(found.control.hits, found.control.planted)
+        if found.control.planted
+        else statistics.undefined("no adversarial change could be planted", unit="fraction")
+    )
     return out
+
+
+def _trust(curves: Mapping[Norm, Curve], estimates: Mapping[str, Estimate]) -> Table:
+    """The control's hit rate and every sign of a blinded attack, a line each."""
+    lines: list[tuple[Cell, ...]] = []
+    for norm, found in curves.items():
+        control = estimates[f"control_hit_rate@{norm}"]
+        lines.append((norm, "control: found", control, "planted points", "The attack on a task with a known answer."))
+        lines += [
+            (norm, sign.name.replace("_", " "), round(sign.measurement, 3), sign.of, sign.advice)
+            for sign in found.findings
+        ]
+        if not found.findings:
+            lines.append((norm, "no sign of a blinded attack", None, "", ""))
+    return Table(
+        title="Can these numbers be trusted?",
+        columns=("norm", "sign", "share", "of", "what it means, what to do"),
+        rows=tuple(lines),
+        note="The control is to find almost everything that was planted; any other line is a reason for doubt.",
+    )
 
 
 def _median(distance: NDArray[np.float64], unit: str) -> Estimate:

@@ -82,7 +82,12 @@ def test_a_budget_is_in_deviations_whatever_the_unit() -> None:
 def test_tables_show_rows_and_what_never_moves() -> None:
     data = rows()
     found = Evasion(rows=150, effort="quick").run(subject_of(MODEL, Modality.TABULAR), data, np.random.default_rng(0))
-    (examples,) = found.tables
+    trust, examples = found.tables
+    assert [row[:2] for row in trust.rows] == [
+        (norm, line) for norm in ("linf", "l2") for line in ("control: found", "no sign of a blinded attack")
+    ]
+    assert value(found, "control_hit_rate@linf") == 1
+    assert found.estimates["control_hit_rate@l2"].n == 32
     assert examples.columns == ("example", "", "answer", "height", "weight")
     assert len(examples.rows) == 8
     for before, after in zip(examples.rows[::2], examples.rows[1::2], strict=True):
@@ -153,7 +158,9 @@ def test_nothing_breaks_a_constant_model() -> None:
     assert found.estimates["median_distance@l2"].value is None
     assert value(found, "untrusted_findings@linf") > 0  # its gradient is 0 everywhere
     assert any("blinded" in note for note in found.notes)
-    assert not found.tables
+    assert found.estimates["control_hit_rate@linf"].value is None
+    (trust,) = found.tables
+    assert ("linf", "zero gradients") in [row[:2] for row in trust.rows]
 
 
 def test_what_cannot_be_attacked_is_skipped() -> None:
