@@ -13,6 +13,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from attacks.guard import Model
 
 aten = torch.ops.aten
+#: these take the shape of their argument alone
+_SHAPED = {
+    aten.zeros_like.default, aten.ones_like.default, aten.full_like.default, aten.new_zeros.default,
+    aten.new_ones.default, aten.new_full.default,
+}  # fmt: skip
 _EXPONENTIALS = {aten._softmax.default, aten._log_softmax.default}
 
 
@@ -46,7 +51,8 @@ class _Recorder(fx.Interpreter):
     def run_node(self, n: fx.Node) -> object:
         """Run one operation."""
         result = super().run_node(n)
-        if n.op == "placeholder" or (n.op != "output" and any(used in self.moving for used in n.all_input_nodes)):
+        moves = any(used in self.moving for used in n.all_input_nodes) and n.target not in _SHAPED
+        if n.op == "placeholder" or (moves and n.op != "output"):
             self.moving.append(n)
             # of several results only the first is ever used
             n.meta["shape"] = (result[0] if isinstance(result, tuple) else result).shape

@@ -108,23 +108,21 @@ def _margins(
 ) -> Tensor:
     """Lower bounds of the label's lead over each other class, the least of them, (m,) float64."""
     ball = Ball.around(inputs, threat)
-    network.run(ball, 0)
+    network.run(ball, lines)
     low, high = network.result()
     rows, classes = torch.arange(len(low), device=low.device), low.shape[1]
-    rivals = torch.arange(classes, device=low.device)[:, None] if target is None else target[None]
     if int(labels.max()) >= classes or int(labels.min()) < 0:
         raise ValueError(
             f"Expected labels between 0 and {classes - 1}, the model's classes, found {int(labels.min())} to "
             f"{int(labels.max())}; try a model with as many outputs as classes."
         )
-    lead = low[rows, labels] - high[rows, rivals.expand(-1, len(rows))]  # (rivals, m)
-    own = rivals == labels
-    margin = lead.masked_fill(own, torch.inf).amin(0)
-    if lines and bool((margin <= program.slack).any()):
-        network.run(ball, lines)
-        spec = torch.zeros(len(rivals), len(rows), classes, dtype=low.dtype, device=low.device)
+    rivals = torch.arange(classes, device=low.device)[:, None] if target is None else target[None]
+    rivals = rivals.expand(-1, len(rows))
+    lead = low[rows, labels] - high[rows, rivals]  # (rivals, m)
+    if lines:
+        spec = torch.zeros(*rivals.shape, classes, dtype=low.dtype, device=low.device)
         spec[:, rows, labels] += 1
-        spec.scatter_add_(2, rivals.expand(-1, len(rows))[:, :, None], -torch.ones_like(spec))
-        straight = network.lower(program.output, spec, ball)
-        margin = torch.maximum(lead, straight).masked_fill(own, torch.inf).amin(0)
+        spec.scatter_add_(2, rivals[:, :, None], -torch.ones_like(spec))
+        lead = torch.maximum(lead, network.lower(program.output, spec, ball))
+    margin = lead.masked_fill(rivals == labels, torch.inf).amin(0)
     return margin.nan_to_num(nan=-torch.inf)

@@ -62,7 +62,7 @@ class Network:
         straight = {step.node for step in self._steps if step.affine is not None}
         self._handed = {node for node in straight if all(user in straight for user in node.users)}
         self._handed.discard(program.output)
-        self._dtype, self._grain = lines, torch.finfo(lines).eps
+        self._dtype, self._grain = lines, torch.finfo(lines).eps / 2
         self._bounds: dict[fx.Node, tuple[Tensor, Tensor]] = {}
         self._lines: dict[fx.Node, Lines | Windows] = {}
         # under coefficients c of a result, its lines add offset . c - give . |c|
@@ -106,7 +106,7 @@ class Network:
             if step.source is None:
                 self._bounds[node] = ball.low, ball.high
                 reach = torch.maximum(ball.low.abs(), ball.high.abs())
-                self._give[node] = self._given(_BLOCK * self._grain * reach)
+                self._give[node] = self._given(self._block(reach) * self._grain * reach)
                 continue
             if step.affine is not None:
                 self._through(node, step.affine)
@@ -135,7 +135,7 @@ class Network:
             slack = (rule.terms * unit + self._store) * size if rule.terms else torch.zeros_like(size)
             radius = radius + slack
             # lines: sums of as many products as go into one coefficient, and of its product with the offset
-            give = give + slack + (rule.fan + _BLOCK) * self._grain * size
+            give = give + slack + (rule.fan + self._block(size)) * self._grain * size
         self._offset[node], self._give[node] = offset.to(self._dtype), self._given(give)
         self._bounds[node] = centre - radius, centre + radius
 
@@ -156,9 +156,16 @@ class Network:
         self._bounds[node] = first - slack, last + slack
         # on average over both signs of a coefficient, and what is lost for either
         self._offset[node] = ((lines.high_offset + lines.low_offset) / 2).to(self._dtype)
-        lost = (lines.high_offset - lines.low_offset) / 2 + _BLOCK * self._grain * (size + lines.size(low, high))
+        lost = (lines.high_offset - lines.low_offset) / 2 + self._block(size) * self._grain * (
+            size + lines.size(low, high)
+        )
         self._give[node] = self._given(slack + lost)
         self._lines[node] = lines.to(self._dtype)
+
+    @staticmethod
+    def _block(values: Tensor) -> int:
+        """Roundings in one coefficient's way through an operation, and in the sums it goes into."""
+        return min(_BLOCK, values[0].numel()) + 16
 
     def _given(self, values: Tensor) -> Tensor:
         """In the precision of lines, rounded up."""
@@ -178,8 +185,11 @@ class Network:
             spec.scatter_(2, part.t()[:, :, None], 1.0)
             both = torch.cat([spec, -spec]).view(-1, *node.meta["shape"])
             least, greatest = self.lower(node, both, ball).nan_to_num(nan=-torch.inf).chunk(2)
-            low.scatter_(1, part, torch.maximum(low.gather(1, part), least.t()))
-            high.scatter_(1, part, torch.minimum(high.gather(1, part), -greatest.t()))
+            # others stay as they are: what is known about a row must not depend on its neighbours
+            mine = apart.gather(1, part) > 0
+            old_low, old_high = low.gather(1, part), high.gather(1, part)
+            low.scatter_(1, part, torch.where(mine, torch.maximum(old_low, least.t()), old_low))
+            high.scatter_(1, part, torch.where(mine, torch.minimum(old_high, -greatest.t()), old_high))
         self._bounds[node] = low.view(node.meta["shape"]), high.view(node.meta["shape"])
 
     def lower(self, node: fx.Node, spec: Tensor, ball: Ball) -> Tensor:

@@ -70,12 +70,14 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 def net(name: str, seed: int = 0) -> tuple[nn.Module, tuple[int, ...]]:
     """The net with weights and running moments drawn anew, in eval mode, and the shape of its inputs."""
     build, shape = NETS[name]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         model = build()
         for module in model.modules():
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
+        for weight in model.parameters():
+            weight.mul_(2)  # else the nets are nearly constant
         for buffer in model.buffers():
             if buffer.is_floating_point():
                 buffer.copy_(torch.rand_like(buffer) + 0.5)
