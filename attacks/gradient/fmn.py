@@ -27,6 +27,7 @@ _ALPHA = {
     "l1": (2.0, 0.1),
     "l0": (0.0, 0.0),
 }  # first and last step; l0 takes none
+_CYCLE = 80  # steps from warm to cold, about
 _WIDEN = 0.5  # growth of eps before a first success
 _LEAST = 1e-3  # a success must be smaller than the last by this share
 _MEMORY = 0.9  # l0: what the mean keeps of earlier gradients
@@ -78,6 +79,8 @@ def shrink(guard: Guard, points: Points, delta: Tensor, steps: int, enough: Tens
     state = _State(points, delta, enough)
     answer, sizes = delta.clone(), torch.full_like(points.eps, torch.inf)
     rows = torch.arange(len(points), device=delta.device)
+    # a long search cools down several times: one that never warms up again ends where it first settled
+    cycle = max(math.ceil(steps / max(round(steps / _CYCLE), 1)), 1)
     for step in range(steps):
         here = state.points
         scores, _, gradient = guard.gradient(here.at(state.delta), search.margin(here))
@@ -89,7 +92,9 @@ def shrink(guard: Guard, points: Points, delta: Tensor, steps: int, enough: Tens
             state.take(~left)
             if not len(rows):
                 return answer, sizes
-        state.advance(state.points.usable(gradient, (_STREAM, step)), (1 + math.cos(math.pi * step / steps)) / 2)
+        state.advance(
+            state.points.usable(gradient, (_STREAM, step)), (1 + math.cos(math.pi * (step % cycle) / cycle)) / 2
+        )
     state.learn(guard.scores(state.points.at(state.delta)))
     found = state.size.isfinite()
     answer[rows], sizes[rows] = torch.where(found[:, None], state.best, state.delta), state.size
@@ -119,7 +124,7 @@ class _State:
         self.size = torch.where(better, size, self.size)
 
     def advance(self, gradient: Tensor, warmth: float) -> None:
-        """One step; `warmth` falls from 1 to 0 over the search."""
+        """One step; `warmth` falls from 1 to 0."""
         norm, down, up = self.points.norm, self.points.down, self.points.up
         gamma, alpha = (last + (first - last) * warmth for first, last in (_GAMMA[norm], _ALPHA[norm]))
         self.eps = self._ball(torch.where(self.size.isfinite(), 1 + gamma, 1 + _WIDEN), 1 - gamma)
