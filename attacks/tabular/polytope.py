@@ -9,6 +9,7 @@ from attacks.tabular.columns import Eps, Table
 
 _FAR = 1e8  # how far along a slope the point lies whose projection is the farthest vertex
 _SWEEPS = 30
+_REPAIRS = 4
 _NEAR = 1e-9  # of a whole number, lost to rounding in float64
 _FLOAT64 = 1e-12  # relative error of a sum in float64
 
@@ -51,12 +52,13 @@ class Polytope:
         self._unit = torch.where(width > 0, width, 1.0)
         self._weights = table.weights(clean)
         self.linked = [weight.nonzero()[:, 0].tolist() for weight in self._weights]
-        self._limit, self._slack = self._limits(table, clean)
+        self._limit, self._aim, self._slack = self._limits(table, clean)
 
-    def _limits(self, table: Table, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """What each constraint's sum must keep to, (m, constraints), and the error of such a sum in float64.
+    def _limits(self, table: Table, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What each constraint's sum must keep to, what to aim for, (m, constraints), and its error in float64.
 
-        Where a continuous column is involved, the limit lies inside by what rounding to the rows' precision may add.
+        Where a continuous column is involved, the limit lies inside by what rounding to the rows' precision may add, and
+        the aim by as much again.
         """
         sums, involved = self.raw @ self._weights.T, self._weights != 0
         bound = torch.tensor([r.bound for r in table.rules], dtype=torch.float64, device=clean.device)
@@ -69,8 +71,9 @@ class Polytope:
         centre, scale = torch.tensor(ends, dtype=torch.float64, device=clean.device).reshape(-1, 2).T
         farthest = torch.maximum((self.low - centre).abs(), (self.high - centre).abs())
         rounding = (torch.finfo(clean.dtype).eps * farthest + _NEAR * scale) @ self._weights.abs().T
-        limit = torch.where(exact, torch.maximum(steps, sums), torch.maximum(bound, sums) - rounding)
-        return limit, _FLOAT64 * (self.raw.abs() @ self._weights.abs().T)
+        rounding = torch.where(exact, 0.0, rounding)
+        limit = torch.maximum(torch.where(exact, steps, bound), sums) - rounding
+        return limit, limit - rounding, _FLOAT64 * (self.raw.abs() @ self._weights.abs().T)
 
     def vertex(self, rows: Tensor, number: Tensor, slope: Tensor) -> Tensor:
         """The numbers that go farthest along the slope, (s, numbers); where it is 0, as now.
@@ -117,9 +120,11 @@ class Polytope:
         if not self.linked or bool(self._holds(rows, number).all()):
             return number
         number = number.clone()
-        for _ in range(2):
+        for sweep in range(_REPAIRS):
             for k, linked in enumerate(self.linked):
-                for j in sorted(linked, key=lambda j: (j != first, j == last, bool(self.whole[j]))):
+                # one order undone by the next constraint would be undone for ever
+                order = linked if sweep % 2 == 0 else linked[::-1]
+                for j in sorted(order, key=lambda j: (j != first, j == last, bool(self.whole[j]))):
                     over = number @ self._weights[k] - self._limit[rows, k]
                     pushed = self._pushed(rows, j, number[:, j], over / -self._weights[k, j])
                     number[:, j] = torch.where(self._kept(rows, number, k), number[:, j], pushed)
@@ -154,8 +159,9 @@ class Polytope:
     def _project(self, rows: Tensor, wish: Tensor, boxed: Tensor) -> Tensor:
         """The nearest point of box and constraints, in widths of the box.
 
-        Exact ascent on the dual, one constraint after another (Hildreth 1957), the box kept inside each step. With one
-        constraint, or constraints without a common column, the first sweep ends it.
+        Exact ascent on the dual, one constraint after another (Hildreth 1957), the box kept inside each step; after each
+        sweep also along the way the sweep went, which ends the stalls of such a method. With one constraint, or
+        constraints without a common column, the first sweep ends it.
         """
         outside = ~self._holds(rows, boxed)
         if not bool(outside.any()):
@@ -164,27 +170,37 @@ class Polytope:
         unit, raw = self._unit[at], self.raw[at]
         target, low, high = ((v - raw) / unit for v in (wish[outside], self.low[at], self.high[at]))
         weights = self._weights * unit[:, None]  # (s, constraints, numbers)
-        room = self._limit[at] - raw @ self._weights.T
+        room = self._aim[at] - raw @ self._weights.T
         price = torch.zeros_like(room)
         for _ in range(_SWEEPS):
             before = price.clone()
             for k, linked in enumerate(self.linked):
                 price[:, k] = 0
-                rest = (target - (price[..., None] * weights).sum(1))[:, linked]
+                rest = (target - _pull(price, weights))[:, linked]
                 price[:, k] = _price(rest, weights[:, k, linked], low[:, linked], high[:, linked], room[:, k])
+            way = price - before
             if torch.allclose(price, before, rtol=1e-12, atol=0):
                 break
-        nearest = (target - (price[..., None] * weights).sum(1)).clamp(low, high) * unit + raw
+            more = _price(target - _pull(price, weights), _pull(way, weights), low, high, (way * room).sum(1))
+            most = torch.where(way < 0, price / -way, torch.inf).amin(1)
+            price = (price + torch.minimum(more, most)[:, None] * way).clamp(min=0)
+        nearest = (target - _pull(price, weights)).clamp(low, high) * unit + raw
         return boxed.index_put((outside,), nearest.clamp(self.low[at], self.high[at]))
 
 
+def _pull(price: Tensor, weights: Tensor) -> Tensor:
+    """What the constraints' prices (s, constraints) take from each column, (s, numbers)."""
+    return (price[..., None] * weights).sum(1)
+
+
 def _price(target: Tensor, weight: Tensor, low: Tensor, high: Tensor, room: Tensor) -> Tensor:
-    """The least p >= 0 with weight . clamp(target - p weight, low, high) <= room, (s,); weights are not 0.
+    """The least p >= 0 with weight . clamp(target - p weight, low, high) <= room, (s,).
 
     The left-hand side falls with p and is linear between the prices at which an element meets its box. Where even the
     last of them is too low, that one is returned.
     """
-    kinks = torch.cat([(target - low) / weight, (target - high) / weight], 1).clamp(min=0)
+    slope = torch.where(weight == 0, torch.inf, weight)
+    kinks = torch.cat([(target - low) / slope, (target - high) / slope], 1).clamp(min=0)
     kinks = torch.cat([torch.zeros_like(kinks[:, :1]), kinks], 1).sort(1).values
     at = (target[:, None] - kinks[..., None] * weight[:, None]).clamp(low[:, None], high[:, None])
     over = (at * weight[:, None]).sum(2) - room[:, None]
