@@ -43,7 +43,8 @@ def write(frame: pd.DataFrame, form: str, folder: Path) -> Path:
 @pytest.mark.parametrize("form", TABLES)
 def test_tables_of_every_format_agree(form: str, people: pd.DataFrame, encoder: Path, tmp_path: Path) -> None:
     path = write(people, form, tmp_path)
-    data = read(path, label="income", encoder=encoder, protected=["sex", "age"], favourable="high", immutable=["sex"])
+    declared = {"protected": ["sex", "age"], "favourable": "high", "immutable": ["sex"], "constraints": ["age <= 99"]}
+    data = read(path, label="income", encoder=encoder, **declared)
     expected = [[1, 0, -2], [0, 1, -1], [1, 0, 0], [0, 1, 1], [1, 0, 2], [0, 0, 3]]
     assert torch.equal(data.inputs, torch.tensor(expected, dtype=torch.float32))
     assert data.classes == ("high", "low")
@@ -54,6 +55,7 @@ def test_tables_of_every_format_agree(form: str, people: pd.DataFrame, encoder: 
     assert all(type(v) is int for v in data.groups["age"])
     assert data.missing == {"age": 0, "wage": 0, "sex": 1, "income": 0}
     assert [f.mutable for f in data.features] == [False, True]
+    assert data.constraints == ("age <= 99",)
     assert data.modality is Modality.TABULAR
     assert list(data.frame.columns) == list(people.columns)
 

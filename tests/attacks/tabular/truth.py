@@ -29,7 +29,7 @@ class World:
 
     table: Table
     rules: list[Rule]
-    model: nn.Module
+    model: nn.Sequential
     inputs: Tensor
     labels: Tensor
     reach: dict[str, float]
