@@ -44,7 +44,7 @@ def test_the_same_command_measures_nothing_again(files, run, monkeypatch):
     assert read_record(files.folder / "run" / "record.json").evidence == first.evidence
 
 
-@pytest.mark.parametrize("change", ["seed", "data", "model", "encoder", "params"])
+@pytest.mark.parametrize("change", ["seed", "data", "model", "encoder", "constraints", "params"])
 def test_whatever_the_evidence_depends_on_gives_another_key(files, run, change):
     run(only=("fit.accuracy",))
     (before,) = read_record(files.folder / "run" / "record.json").evidence
@@ -57,6 +57,8 @@ def test_whatever_the_evidence_depends_on_gives_another_key(files, run, change):
     elif change == "encoder":
         encoder = files.folder / "encoder.json"
         encoder.write_text(encoder.read_text().replace('"std": 1.0', '"std": 2.0'))
+    elif change == "constraints":
+        files.change(data__constraints=["debt <= earnings + 9"])
     else:
         files.change(checks={"fit.accuracy": {"resamples": 10}})
     run(only=("fit.accuracy",))

@@ -83,6 +83,8 @@ class Polytope:
             number: numbers now, (s, numbers).
             slope: (s, numbers), per raw unit.
         """
+        if not number.numel():
+            return number
         along = slope * self._unit[rows]
         along = along / along.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
         return self.settle(rows, number + _FAR * along * self._unit[rows], number)

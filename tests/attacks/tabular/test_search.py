@@ -269,6 +269,29 @@ def test_whole_numbers_are_encoded_to_the_last_bit() -> None:
     )
 
 
+@pytest.mark.parametrize("gradients", [True, False], ids=["gradients", "scores"])
+@pytest.mark.parametrize(
+    ("table", "falls"),
+    [
+        (Table((Category("p", (0, 1, 2)),)), True),
+        (Table((Number("a", 3),)), True),
+        (Table((Number("a", 3, mutable=False), Category("p", (0, 1, 2), mutable=False))), False),
+        (Table((Number("a", 3, low=0.0, high=0.0), Category("p", (0, 1, 2), (False, False, False)))), False),
+        (Table(()), False),
+    ],
+    ids=["categories alone", "numbers alone", "immutable", "nowhere to go", "no column"],
+)
+def test_tables_that_lack_something(table: Table, falls: bool, gradients: bool) -> None:
+    model = nn.Linear(4, 2)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.0, 0, 0, 0], [0.0, 1, 2, 1]]))
+        model.bias.copy_(torch.tensor([0.5, 0.0]))
+    inputs = torch.tensor([[1.0, 0, 0, 0]]).repeat(3, 1)
+    found = table_search(model, inputs, torch.zeros(3, dtype=torch.int64), table, 1.0, 1, gradients=gradients)
+    assert found.success.tolist() == [falls] * 3
+    assert found.changed.shape == (3, len(table.columns))
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
