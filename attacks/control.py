@@ -1,7 +1,7 @@
 """A positive control: adversarial examples that exist by construction, for the attack to find.
 
-Around each of a few points a black box asks for the scores of random corners of ball and box, and of the corner along
-the slope those scores suggest. Whichever raises the attacker's margin most is kept, and the label's score is shifted by
+Around each of a few points a black box asks for the scores of random corners of ball and box, then of corners along the
+slope that those scores suggest. Whichever raises the attacker's margin most is kept, and the label's score is shifted by
 a constant, so that the decision now turns just before that margin: the clean input stays right, the planted input is
 wrong, and an adversarial example provably exists in ball and box. Gradient attacks that are worth their name reach more
 than a few random queries do, so they must find one; an attack that is broken, or blinded by the model, does not.
@@ -20,15 +20,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from attacks import noise
+from attacks import noise, norms
 from attacks.ensemble import Stage, assault
 from attacks.guard import Guard
 from attacks.interval import wilson
 from attacks.points import Points
 
 _SAMPLE = 32  # points planted at most
-_CORNERS = 32  # random corners asked for at each
+_QUERIES = 32  # of the black box at each
 _STREAM = 7
+#: norms whose corners move every element, so that they have a slope to follow
+DENSE = ("linf", "l2")
 _BEFORE = 0.01  # the decision turns this share of the planted gain before the planted margin
 _ROUNDING = 16  # and at least this many units of rounding of the scores
 
@@ -62,7 +64,7 @@ def measure(guard: Guard, points: Points, stages: Mapping[str, Stage]) -> Contro
     Args:
         guard: of the model under attack.
         points: rows to draw from; which are planted depends on their keys alone, not on their order.
-        stages: gradient attacks.
+        stages: gradient attacks, for rows with one more element.
     """
     sample = points.take(points.key.argsort()[:_SAMPLE])
     if not len(sample):
@@ -112,12 +114,16 @@ def _plant(guard: Guard, points: Points) -> tuple[Tensor, Tensor]:
     start = points.margin(guard.scores(points.x))
     best, reached = torch.zeros_like(points.x), start
     slope = torch.zeros_like(points.x)
-    for corner in range(_CORNERS + 1):
-        last = corner == _CORNERS
-        way = slope if last else noise.normal(points.key, (_STREAM, corner), points.x.shape[1], points.x.dtype)
-        delta = points.vertex(points.usable(way, (_STREAM, corner, 0)))
+    for query in range(_QUERIES):
+        way = noise.normal(points.key, (_STREAM, query), points.x.shape[1], points.x.dtype)
+        focused = query >= _QUERIES // 2 and points.norm in DENSE
+        if focused:  # near the slope known so far, at last along it
+            share = (_QUERIES - 1 - query) / (_QUERIES // 2)
+            way = _upright(slope) + share * _upright(way)
+        delta = points.vertex(points.usable(way, (_STREAM, query, 0)))
         margin = points.margin(guard.scores(points.at(delta)))
-        slope += (margin - start).nan_to_num(0, 0, 0)[:, None] * delta
+        middle = reached if focused else start
+        slope += (margin - middle).nan_to_num(0, 0, 0)[:, None] * delta
         better = margin > reached
         best, reached = torch.where(better[:, None], delta, best), torch.where(better, margin, reached)
     # measured afresh: with random scores the best of many is too good
@@ -126,3 +132,8 @@ def _plant(guard: Guard, points: Points) -> tuple[Tensor, Tensor]:
     rounding = _ROUNDING * torch.finfo(points.x.dtype).eps * points.scores.abs().amax(1)
     before = torch.maximum(_BEFORE * gain, rounding)
     return best, label_shift(points, (reached - before).nan_to_num(0, 0, 0))
+
+
+def _upright(rows: Tensor) -> Tensor:
+    """Rows of length 1; 0 where a row is 0."""
+    return rows / norms.length(rows)[:, None].clamp(min=torch.finfo(rows.dtype).tiny)

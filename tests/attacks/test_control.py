@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 import attacks
-from attacks import Threat, control, masking, norms, trust
-from attacks.ensemble import budget
+from attacks import Threat, control, losses, masking, norms, trust
 from attacks.guard import Guard
 from attacks.points import Points, build
 
@@ -17,7 +16,7 @@ def measure(model, inputs, labels, threat, seed=0):
     with Guard(model, inputs.shape[1:], inputs.dtype, None, seed) as guard, torch.no_grad():
         points = build(guard, inputs, labels, threat, seed)
         right = points.take((~points.broken(points.scores)).nonzero()[:, 0])
-        return control.measure(guard, right, trust.gradient_stages(budget("quick"), right))
+        return control.measure(guard, right, trust.control_stages(right))
 
 
 def clean():
@@ -152,15 +151,11 @@ def constant(patch):
 
 
 def wrong_label(patch):
-    true = Points.take
-    raw = Guard.gradient
-
-    def gradient(self, x, loss):
-        # the loss sees each class where its neighbour belongs
-        return raw(self, x, lambda scores, rows: loss(scores.roll(1, 1), rows))
-
-    patch.setattr(Guard, "gradient", gradient)
-    assert Points.take is true
+    for name in ("margin", "lead", "dlr", "cross_entropy"):
+        true = getattr(losses, name)
+        patch.setattr(
+            losses, name, lambda scores, label, *rest, true=true: true(scores, (label + 1) % scores.shape[1], *rest)
+        )
 
 
 SABOTAGE = [reverse, another, standstill, stepless, constant, wrong_label]
@@ -175,12 +170,13 @@ def test_a_sabotaged_attack_is_rejected(digits, monkeypatch, how, norm):
     for seed in range(3):
         with monkeypatch.context() as patch:
             # what is planted is honest; only the attack is spoilt
-            honest = {name: getattr(Points, name) for name in ("project", "usable")}
+            honest = {(Points, name): getattr(Points, name) for name in ("project", "usable")}
+            honest[losses, "margin"] = losses.margin
 
             def plant(guard, points, patch=patch, honest=honest):
                 with monkeypatch.context() as inner:
-                    for name, method in honest.items():
-                        inner.setattr(Points, name, method)
+                    for (owner, name), method in honest.items():
+                        inner.setattr(owner, name, method)
                     return planted(guard, points)
 
             patch.setattr(control, "_plant", plant)
