@@ -1,8 +1,9 @@
 """Robust accuracy against eps, for little more than one eps costs.
 
-One minimal-perturbation search places every point on the curve. Then each point meets the ensemble at the largest eps
-it still withstands, where success is likeliest; a success moves it down and it meets the next. What fails there need
-not be tried at a smaller eps, because the smaller ball lies inside.
+One short minimal-perturbation search places every point on the curve. Then each point meets the ensemble at the largest
+eps it still withstands, where success is likeliest, and starts from its smallest known success, drawn into that ball;
+a success moves it down and it meets the next. What fails there need not be tried at a smaller eps, because the smaller
+ball lies inside.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from attacks import expectation, masking, norms, trust
 from attacks.control import Control
-from attacks.ensemble import Effort, Stage, assault, budget, schedule
+from attacks.ensemble import Effort, Stage, assault, blocks, budget, schedule
 from attacks.guard import Guard, Model
 from attacks.minimal import shortest
 from attacks.points import Points, build, check
@@ -99,14 +100,13 @@ def curve(
         raise ValueError(f"Expected epsilons strictly rising, at least one, found {tuple(epsilons)}.")
     labels = check(inputs, labels, threats[-1], seed)
     spend = budget(effort)
-    stages = schedule(spend, tuple(inputs.shape[1:]))
-    del stages["minimal"]  # it has run already
+    stages = schedule(spend, tuple(inputs.shape[1:]), known=True)
     with Guard(model, inputs.shape[1:], inputs.dtype, batch_size, seed) as guard, torch.no_grad():
         points = build(guard, inputs, labels, threats[-1], seed)
         if masking.stochastic(guard, points):
             points = expectation.settle(guard, points, effort)
         levels = torch.tensor(epsilons, dtype=torch.float64, device=inputs.device)
-        moved, distance = shortest(guard, points, spend.walk)
+        moved, distance = _smallest(guard, points, max(spend.walk // 2, 10))
         broken_by = _lower(guard, points, levels, stages, moved, distance)
         probed = points.within(levels[:1].expand(len(points)))
         trial = trust.examine(guard, points, broken_by, effort, probed)
@@ -125,6 +125,14 @@ def curve(
     )
 
 
+def _smallest(guard: Guard, points: Points, steps: int) -> tuple[Tensor, Tensor]:
+    """`minimal.shortest`, in blocks that fit into memory."""
+    moved, distance = points.raw.clone(), torch.zeros_like(points.eps)
+    for block in blocks(points, torch.arange(len(points), device=distance.device)):
+        moved[block], distance[block] = shortest(guard, points.take(block), steps)
+    return moved, distance
+
+
 def _lower(
     guard: Guard, points: Points, levels: Tensor, stages: dict[str, Stage], moved: Tensor, distance: Tensor
 ) -> tuple[str | None, ...]:
@@ -138,7 +146,7 @@ def _lower(
     pending = (level > 0).nonzero()[:, 0]
     while len(pending):
         here = points.take(pending).within(levels[level[pending] - 1])
-        run = assault(guard, here, stages)
+        run = assault(guard, here.starting(here.project(moved[pending].to(here.x) - here.x)), stages)
         fallen = torch.tensor([name is not None for name in run.broken_by], device=pending.device)
         for row, name in zip(pending.tolist(), run.broken_by, strict=True):
             broken_by[row] = name or broken_by[row]

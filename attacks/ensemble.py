@@ -65,15 +65,20 @@ class Run:
 def assault(guard: Guard, points: Points, stages: dict[str, Stage]) -> Run:
     """Run the stages in order on whatever still stands, and believe only what a fresh forward pass confirms.
 
-    Each stage works in full blocks: what an earlier stage broke is made up for by later points.
+    Each stage works in full blocks: what an earlier stage broke is made up for by later points. Where the points have a
+    start already, it counts as their strongest attempt so far.
     """
-    front = _Front(points)
-    size = max(_BLOCK // points.x.shape[1], 1)
+    front = _Front(guard, points)
     for name, stage in stages.items():
-        for block in front.facing(stage, size):
+        for block in blocks(points, front.facing(stage)):
             here = points.take(block).starting(front.moved[block].to(points.x) - points.x[block])
             front.learn(guard, name, block, here, stage(guard, here))
     return Run(front.moved, tuple(front.names))
+
+
+def blocks(points: Points, rows: Tensor) -> tuple[Tensor, ...]:
+    """The rows in parts whose search fits into memory; none where there are no rows."""
+    return torch.split(rows, max(_BLOCK // points.x.shape[1], 1)) if len(rows) else ()
 
 
 class _Front:
@@ -84,22 +89,26 @@ class _Front:
         names: who broke a point.
     """
 
-    def __init__(self, points: Points) -> None:
+    def __init__(self, guard: Guard, points: Points) -> None:
         self.moved = points.raw.clone()
         already = points.broken(points.scores)
         self.names: list[str | None] = [MISCLASSIFIED if broken else None for broken in already.tolist()]
         self._stands = ~already
         self._clean = points.margin(points.scores)
         self._best = self._clean.clone()
+        if points.start is not None and bool(self._stands.any()):
+            rows = self._stands.nonzero()[:, 0]
+            here = points.take(rows)
+            self.moved[rows] = here.place(points.start[rows])
+            self._best[rows] = here.margin(guard.scores(self.moved[rows].to(points.x))).clamp(max=0)
 
-    def facing(self, stage: Stage, size: int) -> tuple[Tensor, ...]:
-        """The rows a stage meets, in blocks."""
+    def facing(self, stage: Stage) -> Tensor:
+        """The rows a stage meets."""
         deserving = self._stands
         if isinstance(stage, Near):
             gain = self._best - self._clean
             deserving = deserving & ((gain <= 0) | (-self._best <= stage.reach * gain))
-        rows = deserving.nonzero()[:, 0]
-        return torch.split(rows, size) if len(rows) else ()
+        return deserving.nonzero()[:, 0]
 
     def learn(self, guard: Guard, name: str, rows: Tensor, points: Points, hunt: Hunt) -> None:
         """Take over what a stage found on its rows: a claim that a fresh pass refutes lies on the boundary."""
@@ -143,8 +152,8 @@ class Budget:
 
 
 _BUDGETS = {
-    "quick": Budget(steps=10, first=10, walk=10, targets=2, restarts=0, queries=50, reach=0.5),
-    "standard": Budget(steps=20, first=10, walk=40, targets=4, restarts=1, queries=100, reach=2.0),
+    "quick": Budget(steps=10, first=10, walk=10, targets=2, restarts=0, queries=30, reach=0.5),
+    "standard": Budget(steps=20, first=10, walk=40, targets=4, restarts=1, queries=50, reach=2.0),
     "exhaustive": Budget(steps=100, first=100, walk=100, targets=9, restarts=5, queries=5000, reach=float("inf")),
 }
 
@@ -156,19 +165,27 @@ def budget(effort: Effort) -> Budget:
     return _BUDGETS[effort]
 
 
-def schedule(spend: Budget, shape: tuple[int, ...]) -> dict[str, Stage]:
-    """The attacks in order, for inputs of a shape."""
-    steps, reach = spend.steps, spend.reach
+def schedule(spend: Budget, shape: tuple[int, ...], known: bool = False) -> dict[str, Stage]:
+    """The attacks in order.
+
+    Args:
+        spend: how much of each.
+        shape: of one input.
+        known: whether points start from their smallest known success, drawn into the ball. How near they are is then
+            known before the first run, which only those that are near meet.
+    """
+    steps, reach = spend.steps, max(spend.reach / 4, 0.5) if known else spend.reach
+
+    def first(guard: Guard, points: Points) -> Hunt:
+        return apgd.search(guard, points, search.margin, spend.first)
 
     def resumed(guard: Guard, points: Points) -> Hunt:
         return apgd.resume(guard, points, search.margin, steps)
 
-    stages: dict[str, Stage] = {
-        "apgd": lambda guard, points: apgd.search(guard, points, search.margin, spend.first),
-        "apgd_resumed": Near(resumed, reach),
-        "apgd_targeted": Near(lambda guard, points: targeted.search(guard, points, spend.targets, steps), reach),
-        "minimal": Near(lambda guard, points: _projected(guard, points, spend.walk), reach),
-    }
+    stages: dict[str, Stage] = {"apgd": Near(first, reach) if known else first, "apgd_resumed": Near(resumed, reach)}
+    if not known:
+        stages["minimal"] = Near(lambda guard, points: seek(guard, points, spend.walk), reach)
+    stages["apgd_targeted"] = Near(lambda guard, points: targeted.search(guard, points, spend.targets, steps), reach)
     if spend.restarts:
         stages["apgd_restarts"] = Near(
             lambda guard, points: apgd.search(guard, points, search.cross_entropy, steps, spend.restarts, first=1),
@@ -177,18 +194,6 @@ def schedule(spend: Budget, shape: tuple[int, ...]) -> dict[str, Stage]:
     stages["apgd_last"] = Near(resumed, reach)
     stages["square"] = lambda guard, points: square.search(guard, points, shape, spend.queries)
     return stages
-
-
-def _projected(guard: Guard, points: Points, steps: int) -> Hunt:
-    """The minimal-perturbation search; what it finds outside the ball is judged at the nearest point inside."""
-    hunt = seek(guard, points, steps)
-    left = (~hunt.broken).nonzero()[:, 0]
-    if not len(left):
-        return hunt
-    rest = points.take(left)
-    scores = guard.scores(rest.at(hunt.delta[left]))
-    hunt.loss[left] = torch.where(rest.broken(scores), torch.inf, rest.margin(scores))
-    return hunt
 
 
 def black_box_share(broken_by: tuple[str | None, ...], fought: Tensor) -> float:

@@ -77,8 +77,11 @@ def search(guard: Guard, points: Points, objective: Objective, steps: int, resta
 def stride(points: Points, gradient: Tensor, share: float | Tensor) -> Tensor:
     """A step of a share of the budget, (m, d): a scalar share, or one a row as (m, 1).
 
-    l1 and l0 move towards the vertex of ball and box, since their steepest step moves one element only.
+    l0 moves towards the vertex of ball and box, since its steepest step moves one element only. l1 takes half the
+    Euclidean step: the projection keeps few elements of it, and may choose others at the next step.
     """
-    if points.norm in ("l1", "l0"):
+    if points.norm == "l0":
         return points.vertex(gradient) * share
+    if points.norm == "l1":
+        share = share / 2
     return norms.steepest(gradient, points.norm) * points.radius[:, None] * share

@@ -11,20 +11,22 @@ import torch
 from attacks.gradient import apgd
 from attacks.guard import Guard
 from attacks.points import Points
-from attacks.search import Hunt, dlr, lead
+from attacks.search import Hunt, cross_entropy, dlr, lead
 
 
 def search(guard: Guard, points: Points, targets: int, steps: int) -> Hunt:
     """Run on points none of which is broken: `steps` gradients for each of `targets` classes.
 
-    With two classes there is one target and its margin is the loss tried before, so the start is random.
+    With two classes there is one target and its margin is the loss tried before, so the start is random. A threat's own
+    goal must beat every class at once: there the loss is the sharp cross-entropy, which is smooth where rivals tie.
     """
     hunt = Hunt(rank(guard, points, targets))
+    objective = dlr if points.goal is None else cross_entropy
     for index in range(_aims(hunt.points).shape[1]):
         if not len(hunt.points):
             break
         hunt.points = hunt.points.aiming(_aims(hunt.points)[:, index])
-        apgd.climb(guard, hunt, dlr, steps, restart=int(points.scores.shape[1] == 2))
+        apgd.climb(guard, hunt, objective, steps, restart=int(points.scores.shape[1] == 2))
     return hunt
 
 
