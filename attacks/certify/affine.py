@@ -24,7 +24,6 @@ class Affine:
         offset_size: sum of the magnitudes the constant is made of.
         terms: products and sums behind one element of the result; 0 where elements are only moved about.
         fan: elements of the result that one element of a part goes into.
-        dtype: where the result is rounded to another precision.
     """
 
     parts: tuple[tuple[fx.Node, Linear, Linear], ...]
@@ -32,7 +31,6 @@ class Affine:
     offset_size: Tensor | float = 0.0
     terms: int = 0
     fan: int = 1
-    dtype: torch.dtype | None = None
 
 
 Values = Callable[[Any], Any]
@@ -74,7 +72,7 @@ def _same(target: Any, node: fx.Node, value: Values) -> Affine:
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise NotImplementedError
     assert isinstance(source, fx.Node)
-    return Affine(((source, identity, identity),), terms=1 if dtype is not None else 0, dtype=dtype)
+    return Affine(((source, identity, identity),), terms=1 if dtype is not None else 0)
 
 
 def identity(x: Tensor) -> Tensor:
@@ -105,16 +103,17 @@ def _concatenated(target: Any, node: fx.Node, value: Values) -> Affine:
 
 
 def _padded(target: Any, node: fx.Node, value: Values) -> Affine:
-    source, pads, *fill = node.args
+    """A frame of one number, 0 where none is given."""
+    source, pads = node.args[:2]
+    fill: Any = node.args[2] if len(node.args) > 2 else 0.0
     assert isinstance(source, fx.Node)
 
     def pad(x: Tensor) -> Tensor:
-        return torch.nn.functional.pad(x, pads)  # type: ignore[arg-type]
+        result: Tensor = target(x, pads)
+        return result
 
-    if not fill or fill[0] == 0:
-        return Affine(((source, pad, pad),))
-    shape = source.meta["shape"]
-    offset = torch.nn.functional.pad(torch.zeros(shape, dtype=torch.float64), pads, value=fill[0])  # type: ignore[arg-type]
+    empty = torch.zeros(source.meta["shape"], dtype=torch.float64, device=source.meta["device"])
+    offset = target(empty, pads, fill)
     return Affine(((source, pad, pad),), offset, offset.abs())
 
 

@@ -31,6 +31,7 @@ class Bend:
         curvature: largest magnitude of the second derivative between kinks; None: unknown, or not bounded.
         valley: where it turns from falling to rising; None: it never falls.
         convex: it lies above each of its tangents.
+        give: how far the operation may lie from `value`.
     """
 
     value: Callable[[Tensor], Tensor]
@@ -38,15 +39,15 @@ class Bend:
     curvature: float | None = 0.0
     valley: float | None = None
     convex: bool = False
+    give: float = 0.0
 
     def range(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Smallest and largest value between two numbers."""
         first, last = self.value(low), self.value(high)
         if self.valley is None:
-            return first, last
+            return first - self.give, last + self.give
         bottom = self.value(low.clamp(min=self.valley).minimum(high))
-        give = 0.0 if self.valley == 0 else _ROUNDING
-        return bottom - give, torch.maximum(first, last)
+        return bottom - self.give, torch.maximum(first, last) + self.give
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,7 @@ def lines(bend: Bend, low: Tensor, high: Tensor) -> Lines:
     points = [low + width * (i / (_GRID - 1)) for i in range(_GRID if bend.curvature else 0)]
     points += [low, high, *(low.clamp(min=kink).minimum(high) for kink in bend.kinks)]
     gaps = torch.stack([bend.value(point) - slope * point for point in points])
-    give = bend.curvature * (width / (_GRID - 1)).square() / 8 + _ROUNDING * (1 + gaps.abs().amax(0))
+    give = bend.curvature * (width / (_GRID - 1)).square() / 8 + bend.give + _ROUNDING * (1 + gaps.abs().amax(0))
     found = Lines(slope, gaps.amin(0) - give, slope, gaps.amax(0) + give)
     if bend.convex and len(bend.kinks) == 1:
         # a tangent at the kink loses least: on the longer side it is exact
@@ -182,8 +183,8 @@ def _elu(node: fx.Node) -> Bend:
 def _softplus(node: fx.Node) -> Bend:
     beta, threshold = _number(node, 1, 1.0), _number(node, 2, 20.0)
     if beta <= 0 or threshold < 20:
-        raise NotImplementedError  # it would jump where it becomes the identity
-    return Bend(lambda x: torch.logaddexp(x * beta, torch.zeros_like(x)) / beta, curvature=beta / 4)
+        raise NotImplementedError  # it jumps where it becomes the identity, by little from 20 on
+    return Bend(lambda x: torch.logaddexp(x * beta, torch.zeros_like(x)) / beta, curvature=beta / 4, give=3e-9 / beta)
 
 
 _BENDS: dict[Any, Callable[[fx.Node], Bend]] = {
@@ -198,9 +199,10 @@ _BENDS: dict[Any, Callable[[fx.Node], Bend]] = {
     aten.sigmoid.default: _fixed(curvature=0.0963),
     aten.tanh.default: _fixed(curvature=0.7699),
     aten.gelu.default: lambda node: Bend(
-        _with(node), curvature=1.0, valley=-0.7524614 if node.kwargs.get("approximate") == "tanh" else -0.7517916
+        _with(node), curvature=1.0, valley=-0.7524614 if node.kwargs.get("approximate") == "tanh" else -0.7517916,
+        give=_ROUNDING,
     ),
-    aten.silu.default: _fixed(curvature=0.5001, valley=-1.2784645),
+    aten.silu.default: _fixed(curvature=0.5001, valley=-1.2784645, give=_ROUNDING),
     aten.hardsigmoid.default: _fixed(kinks=(-3.0, 3.0)),
     aten.hardswish.default: _fixed(kinks=(-3.0, 3.0), curvature=0.3334, valley=-1.5),
     aten.exp.default: _fixed(curvature=None),

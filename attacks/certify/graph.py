@@ -55,7 +55,8 @@ class _Recorder(fx.Interpreter):
         if n.op == "placeholder" or (moves and n.op != "output"):
             self.moving.append(n)
             # of several results only the first is ever used
-            n.meta["shape"] = (result[0] if isinstance(result, tuple) else result).shape
+            first = result[0] if isinstance(result, tuple) else result
+            n.meta["shape"], n.meta["device"], n.meta["dtype"] = first.shape, first.device, first.dtype
         else:
             self.constants[n] = result
         return result
@@ -82,11 +83,20 @@ def read(model: Model, inputs: Tensor) -> Program:
     module.graph.eliminate_dead_code()
     recorder = _Recorder(module)
     with torch.no_grad():
-        agree = torch.allclose(recorder.run(inputs), model(inputs), rtol=1e-3, atol=1e-4)
+        scores = model(inputs)
+        agree = torch.allclose(recorder.run(inputs), scores, rtol=1e-3, atol=1e-4)
+        alone = inputs.clone()
+        alone[1::2] = 0
+        apart = torch.allclose(model(alone)[::2], scores[::2], rtol=1e-3, atol=1e-4)
     if not agree:
         raise ValueError(
             "Expected a model whose operations are the same for all inputs, found one that answers otherwise than its "
             "record; try a network without conversions to numpy and without random draws."
+        )
+    if not apart:
+        raise ValueError(
+            "Expected scores that depend on their own row alone, found some that change with their neighbours; try a "
+            "network that treats the rows of a batch apart."
         )
     (result,) = module.graph.output_node().args
     if not isinstance(result, fx.Node) or result not in recorder.moving:

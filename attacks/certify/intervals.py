@@ -71,8 +71,7 @@ def certify_intervals(
     size = min(batch_size, len(inputs))
     with Guard(model, inputs.shape[1:], inputs.dtype) as guard, torch.no_grad():
         program = read(model, inputs[:size].detach())
-        single = inputs.dtype != torch.float64
-        network = Network(program, *_rounding(inputs), torch.float32 if single else torch.float64)
+        network = Network(program, torch.float64 if inputs.dtype == torch.float64 else torch.float32)
         margins = []
         for start in range(0, len(inputs), size):
             # operations are recorded for one batch size: the last batch is filled up
@@ -80,21 +79,9 @@ def certify_intervals(
             aims = None if target is None else target[rows]
             found = _margins(program, network, inputs[rows], labels[rows], aims, threat, lines)
             margins.append(found[: len(inputs) - start])
-        forwards = guard.forwards + 2 * size  # recorded, and held against the record
+        forwards = guard.forwards + 3 * size  # recorded, and held against the record twice
     margin = torch.cat(margins)
     return Bounds(certified=margin > program.slack, margin=margin, forwards=forwards)
-
-
-def _rounding(inputs: Tensor) -> tuple[float, float]:
-    """Relative errors of one sum or product, and of storing a result, in the model's arithmetic."""
-    precision = torch.finfo(inputs.dtype).eps
-    if inputs.dtype == torch.float64:
-        return 8 * precision, 0.0  # the bounds themselves are computed no better
-    single = torch.finfo(torch.float32).eps
-    if inputs.is_cuda and (torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32):
-        return 2.0**-9, precision  # TF32 keeps 10 bits of each factor
-    # half precision is summed up in single precision and rounded once, at the end
-    return single, 0.0 if inputs.dtype == torch.float32 else precision
 
 
 def _margins(

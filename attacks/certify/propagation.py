@@ -43,16 +43,13 @@ class Network:
 
     Args:
         program: what the model does.
-        unit: largest relative error of one sum or product in the model's own arithmetic.
-        store: the same of storing a result.
         lines: precision in which lines are carried back; what that loses is given away.
 
     Raises:
         ValueError: an operation has no rule; the message names it.
     """
 
-    def __init__(self, program: Program, unit: float, store: float, lines: torch.dtype) -> None:
-        self._unit, self._store = unit, store
+    def __init__(self, program: Program, lines: torch.dtype) -> None:
         self._program = program
         last = program.nodes.index(program.output)
         nodes = program.nodes[: last + 1]
@@ -130,9 +127,9 @@ class Network:
             centre = centre + linear((low + high) / 2)
             radius = radius + absolute((high - low) / 2)
             size = size + absolute(torch.maximum(low.abs(), high.abs()))
-        if rule.parts[0][1] is not affine.identity:
-            unit = self._unit if rule.dtype is None else torch.finfo(rule.dtype).eps
-            slack = (rule.terms * unit + self._store) * size if rule.terms else torch.zeros_like(size)
+        if rule.terms or rule.parts[0][1] is not affine.identity:
+            unit, store = _rounding(node)
+            slack = (rule.terms * unit + store) * size if rule.terms else torch.zeros_like(size)
             radius = radius + slack
             # lines: sums of as many products as go into one coefficient, and of its product with the offset
             give = give + slack + (rule.fan + self._block(size)) * self._grain * size
@@ -152,7 +149,8 @@ class Network:
             lines = curved.lines(bend, low, high)
         size = torch.maximum(first.abs(), last.abs())
         # curved functions are evaluated to a few units; straight ones exactly
-        slack = 8 * (self._unit + self._store) * size if bend is not None and bend.curvature != 0 else 0.0 * size
+        curves = bend is not None and bend.curvature != 0
+        slack = 8 * sum(_rounding(node)) * size if curves else torch.zeros_like(size)
         self._bounds[node] = first - slack, last + slack
         # on average over both signs of a coefficient, and what is lost for either
         self._offset[node] = ((lines.high_offset + lines.low_offset) / 2).to(self._dtype)
@@ -228,6 +226,18 @@ class Network:
     def result(self) -> tuple[Tensor, Tensor]:
         """Interval bounds of what decides, each (n, classes)."""
         return self._bounds[self._program.output]
+
+
+def _rounding(node: fx.Node) -> tuple[float, float]:
+    """Relative errors of one sum or product, and of storing a result, in the model's own arithmetic."""
+    dtype, device = node.meta["dtype"], node.meta["device"]
+    precision = torch.finfo(dtype).eps
+    if dtype == torch.float64:
+        return 8 * precision, 0.0  # the bounds themselves are computed no better
+    if device.type == "cuda" and (torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32):
+        return 2.0**-9, precision  # TF32 keeps 10 bits of each factor
+    # half precision is summed up in single precision and rounded once, at the end
+    return torch.finfo(torch.float32).eps, 0.0 if dtype == torch.float32 else precision
 
 
 def _numel(node: fx.Node) -> int:

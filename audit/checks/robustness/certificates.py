@@ -145,7 +145,9 @@ class Certificates(Check):
             figures.append(_radii(found, some, here.unit))
             notes.append(
                 f"The smoothed model is another model than the audited one. Its figures are from {len(some.labels)} of "
-                f"these rows, {self.draws:,} noisy copies each; noise is in {here.unit}, on what may move."
+                f"these rows, {self.draws:,} noisy copies each; noise is in {here.unit}, on what may move. So many copies "
+                f"can show a radius of at most {_longest(self.draws, self.alpha):.3g} times the noise's deviation, with a "
+                f"chance of {self.alpha:g} for each row to be wrong."
             )
         if data.features:
             notes.append(fixed_columns(data))
@@ -240,6 +242,13 @@ def _smoothed(found: Mapping[float, Certificate], some: Space) -> dict[str, Esti
         out[f"abstained@sigma:{sigma:.4g}"] = statistics.proportion(int(certificate.abstained.sum()), len(right))
         out[f"median_radius@sigma:{sigma:.4g}"] = statistics.quantile(np.where(right, radius, 0.0), 0.5, some.unit)
     return out
+
+
+def _longest(draws: int, alpha: float) -> float:
+    """Radius over sigma where every copy agrees."""
+    from scipy import stats
+
+    return float(stats.norm.ppf(alpha ** (1 / draws)))
 
 
 def _radii(found: Mapping[float, Certificate], some: Space, unit: str) -> Curves:

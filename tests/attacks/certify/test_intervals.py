@@ -151,6 +151,23 @@ def test_half_precision_is_certified_with_its_own_rounding():
     assert bool(half.certified.any())
 
 
+def test_a_layer_in_half_precision_counts_with_its_rounding():
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(6, 3).bfloat16()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x.flatten(1).bfloat16()).float()
+
+    model, x = Mixed(), points((2, 3))
+    labels = model(x).argmax(1)
+    margin = attacks.certify_intervals(model, x, labels, Threat("linf", 0.0)).margin
+    loss = lead(model(x), labels).double() - margin
+    assert bool((loss > 2.0**-9).all())  # of scores near 1
+    assert bool((loss < 0.2).all())
+
+
 def test_rows_stand_alone():
     model, shape = net("max")
     x = points(shape, 11)
@@ -189,6 +206,7 @@ class Attention(nn.Module):
         (lambda x: torch.from_numpy(x.detach().numpy().sum(2)), "depend on the inputs|record"),
         (lambda x: x.sum(2) + torch.from_numpy(x.detach().numpy().sum(2)), "record"),
         (lambda x: x.sum(2) + torch.randn(2), "record"),
+        (lambda x: x.sum(2) - x.sum((0, 2)), "neighbours"),
     ],
 )
 def test_what_has_no_rule_is_refused_by_name(model, named):
