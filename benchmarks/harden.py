@@ -27,11 +27,11 @@ from attacks.defence import Hardened
 from benchmarks.fashion import points, standard
 
 THREAT = attacks.Threat("linf", 0.1)
-#: one-step training is near its end after fewer epochs
+#: the same settings but for the epochs: without its last one, one-step training takes a fifth of the time
 RECIPES: dict[str, dict[str, Any]] = {
-    "pgd, 10 steps": {"recipe": "pgd", "epochs": 8},
-    "fast": {"recipe": "fast", "epochs": 6},
-    "trades": {"recipe": "trades", "epochs": 4},
+    "pgd, 10 steps": {"recipe": "pgd", "epochs": 8, "batch_size": 64},
+    "fast": {"recipe": "fast", "epochs": 7, "batch_size": 64},
+    "trades": {"recipe": "trades", "epochs": 4, "batch_size": 64},
 }
 
 

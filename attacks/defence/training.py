@@ -261,6 +261,9 @@ class Training:
 
 
 def _optimiser(weights: list[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    # one kernel for all weights: for small nets a step would else cost as much as a batch
+    fused = {weight.device.type for weight in weights} <= {"cpu", "cuda"}
+    common: dict[str, Any] = {"lr": settings.rate(0), "weight_decay": settings.weight_decay, "fused": fused}
     if settings.optimiser == "sgd":
-        return torch.optim.SGD(weights, lr=settings.rate(0), momentum=0.9, weight_decay=settings.weight_decay)
-    return torch.optim.AdamW(weights, lr=settings.rate(0), weight_decay=settings.weight_decay)
+        return torch.optim.SGD(weights, momentum=0.9, **common)
+    return torch.optim.AdamW(weights, **common)
