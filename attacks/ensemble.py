@@ -29,6 +29,9 @@ Effort: TypeAlias = Literal["quick", "standard", "exhaustive"]
 Stage: TypeAlias = Callable[[Guard, Points], Hunt]
 _BLOCK = 2**26  # elements of inputs searched at a time; the search holds about ten copies
 
+_SPARSE = {"l1": 3.0, "l0": 3.0}  # norms whose climbs are slow: they say less about how near a point is, by this factor
+_WANDERING = 2.0  # the minimal search is not confined to the ball, so it sees more than how near a climb inside came
+
 MISCLASSIFIED = "misclassified"
 
 
@@ -96,6 +99,7 @@ class _Front:
         self._stands = ~already
         self._clean = points.margin(points.scores)
         self._best = self._clean.clone()
+        self._trust = _SPARSE.get(points.norm, 1.0)
         if points.start is not None and bool(self._stands.any()):
             rows = self._stands.nonzero()[:, 0]
             here = points.take(rows)
@@ -107,7 +111,7 @@ class _Front:
         deserving = self._stands
         if isinstance(stage, Near):
             gain = self._best - self._clean
-            deserving = deserving & ((gain <= 0) | (-self._best <= stage.reach * gain))
+            deserving = deserving & ((gain <= 0) | (-self._best <= self._trust * stage.reach * gain))
         return deserving.nonzero()[:, 0]
 
     def learn(self, guard: Guard, name: str, rows: Tensor, points: Points, hunt: Hunt) -> None:
@@ -152,8 +156,8 @@ class Budget:
 
 
 _BUDGETS = {
-    "quick": Budget(steps=10, first=10, walk=10, targets=2, restarts=0, queries=30, reach=0.5),
-    "standard": Budget(steps=20, first=10, walk=40, targets=4, restarts=1, queries=50, reach=2.0),
+    "quick": Budget(steps=10, first=10, walk=20, targets=2, restarts=0, queries=30, reach=0.5),
+    "standard": Budget(steps=20, first=10, walk=40, targets=3, restarts=1, queries=50, reach=2.0),
     "exhaustive": Budget(steps=100, first=100, walk=100, targets=9, restarts=5, queries=5000, reach=float("inf")),
 }
 
@@ -182,9 +186,12 @@ def schedule(spend: Budget, shape: tuple[int, ...], known: bool = False) -> dict
     def resumed(guard: Guard, points: Points) -> Hunt:
         return apgd.resume(guard, points, search.margin, steps)
 
+    def smallest(guard: Guard, points: Points) -> Hunt:
+        return seek(guard, points, 2 * spend.walk if points.norm in _SPARSE else spend.walk)
+
     stages: dict[str, Stage] = {"apgd": Near(first, reach) if known else first, "apgd_resumed": Near(resumed, reach)}
     if not known:
-        stages["minimal"] = Near(lambda guard, points: seek(guard, points, spend.walk), reach)
+        stages["minimal"] = Near(smallest, max(reach, _WANDERING))
     stages["apgd_targeted"] = Near(lambda guard, points: targeted.search(guard, points, spend.targets, steps), reach)
     if spend.restarts:
         stages["apgd_restarts"] = Near(
