@@ -110,7 +110,7 @@ def curve(
         broken_by = _lower(guard, points, levels, stages, moved, distance)
         probed = points.within(levels[:1].expand(len(points)))
         trial = trust.examine(guard, points, broken_by, effort, probed)
-        if trial.findings and guard.draws == 1:
+        if trial.blinded and guard.draws == 1:
             _lower(guard, points, levels, trust.remedies(effort, norm, tuple(inputs.shape[1:])), moved, distance)
     return Curve(
         epsilons=tuple(epsilons),

@@ -105,7 +105,7 @@ def evaluate(
         else:
             run = assault(guard, points, schedule(spend, shape))
             trial = trust.examine(guard, points, run.broken_by, effort)
-            if trial.findings:
+            if trial.blinded:
                 run = trust.deepen(guard, points, run, trust.remedies(effort, threat.norm, shape))
             standing = torch.tensor([name is None for name in run.broken_by]).to(points.eps)
     clean = points.scores.argmax(1) == labels

@@ -115,6 +115,11 @@ class Guard:
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What the model is fed."""
+        return self._dtype
+
+    @property
     def probabilities(self) -> bool:
         """Whether the scores are taken for probabilities."""
         return self._probabilities

@@ -30,12 +30,16 @@ _MISSED = 0.1  # share of points an unlimited search may miss
 _NOISE = 1e-3  # change between two equal calls, in spreads of the scores
 _RANDOM = 0.01  # change between two gradients of the same point, as a share of them
 _HUGE = 1e3  # factor by which gradients a short step apart may differ
-_FLAT = 0.3  # share of points whose scores may stay the same under a short step that a long one changes
+_TINY, _ROUNDING = 0.01, 4  # a tiny step, as a share of the budget, and units of rounding it must outdo
+_FLAT = 0.3  # share of points whose scores may stay the same under a tiny step that a long one changes
 _SATURATED = 0.05  # share of points that may be given a probability of exactly 0 or 1
 _LONGER, _GAINED = 4, 0.05  # times the steps, and the share of survivors they may surely break
-_CONTROL = 0.95  # share of planted examples the attack must find
+_CONTROL = 0.95  # share of planted examples the attack must find ...
+_CONTROL_L0 = 0.5  # ... but for l0, where the best few elements are a question of combinations
 _UNLIMITED = 1e30  # a budget no box uses up, whose square float64 still holds
 _STREAM = 8
+#: findings that blame no gradient
+STOCHASTIC, UNCONVERGED = "stochastic", "more_steps_win"
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ _ADVICE = {
     "not the model's. Remove what replaces it.",
     "saturated_scores": "Probabilities were exactly 0 or 1, which hides how close a decision is; hand the attack the "
     "logits instead.",
-    "quantised_scores": "Scores stayed exactly the same under short steps and changed under long ones; they are "
+    "quantised_scores": "Scores stayed exactly the same under tiny steps and changed under long ones; they are "
     "rounded, clipped or labels only. Hand the attack the scores before rounding.",
     "stochastic": "Two equal calls disagreed. The attack averaged scores and gradients over draws (expectation over "
     "transformation), and the number is a mean over fresh draws; for a sharper one, switch randomness off.",
@@ -125,8 +129,9 @@ def examine(
         rest = _sample(points, standing, _FEWEST)
         gained = _share(apgd.search(guard, rest, search.margin, _LONGER * steps).broken)
         if surely(gained, len(rest)) > _GAINED:
-            found.append(finding("more_steps_win", gained))
-    if control is not None and control.rate is not None and control.interval[1] < _CONTROL:
+            found.append(finding(UNCONVERGED, gained))
+    least = _CONTROL_L0 if points.norm == "l0" else _CONTROL
+    if control is not None and control.rate is not None and control.interval[1] < least:
         found.append(finding("control_missed", 1 - control.rate))
     if guard.nan_scores:
         found.append(finding("nan_scores", guard.nan_scores / guard.forwards))
@@ -163,8 +168,10 @@ def _probed(guard: Guard, points: Points, answers: Tensor) -> list[Finding]:
     # a model known to be random is told so, however small the average over draws has made it
     noise = 0.0 if guard.draws > 1 else _NOISE
     changed = (guard.scores(points.x) - scores).abs().amax(1) > noise * points.scale
-    short = points.within(points.eps * _SHORT) if points.norm != "l0" else points
-    step = short.vertex(gradient)
+    # a budget of elements has no short ball, so its steps are shortened themselves
+    sparse = points.norm == "l0"
+    short = points if sparse else points.within(points.eps * _SHORT)
+    step = short.vertex(gradient) * (_SHORT if sparse else 1)
     _, risen, there = guard.gradient(points.at(step), search.margin(points))
     promise = (gradient * step).sum(1)
     # rounding of the scores hides a rise smaller than this
@@ -173,12 +180,12 @@ def _probed(guard: Guard, points: Points, answers: Tensor) -> list[Finding]:
     size, size_there = norms.length(gradient), norms.length(there)
     drift = norms.length(again - gradient)
     signs = (
-        ("stochastic", _share(changed), 0.0),
+        (STOCHASTIC, _share(changed), 0.0),
         ("loss_not_rising", _share(~(risen - loss >= _PROMISE * promise)[told]), _BROKEN_PROMISES),
         ("random_gradients", _share((drift > _RANDOM * size) & ~changed), 0.0),
         ("exploding_gradients", _share(_apart(size, size_there)), _SPOILED),
         ("saturated_scores", _saturated(guard, scores), _SATURATED),
-        ("quantised_scores", _flat(guard, points, short, scores), _FLAT),
+        ("quantised_scores", _flat(guard, points, scores), _FLAT),
         ("unlimited_fails", _unlimited(guard, points, answers), _MISSED),
     )
     return [finding(name, share) for name, share, most in signs if share > most]
@@ -197,11 +204,13 @@ def _saturated(guard: Guard, scores: Tensor) -> float:
     return _share((scores > scores.amin(1, keepdim=True)).sum(1) <= 1)
 
 
-def _flat(guard: Guard, points: Points, short: Points, scores: Tensor) -> float:
-    """Share of points whose scores a short random step leaves exactly as they are, and a long one does not."""
-    near = guard.scores(points.at(short.sample((_STREAM,))))
-    far = guard.scores(points.at(points.sample((_STREAM,))))
-    return _share((near == scores).all(1) & (far != scores).any(1))
+def _flat(guard: Guard, points: Points, scores: Tensor) -> float:
+    """Share of points whose scores a tiny random step leaves exactly as they are, and a long one does not."""
+    move = points.sample((_STREAM,))
+    near, far = guard.scores(points.at(_TINY * move)), guard.scores(points.at(move))
+    # a change that rounding would swallow is not missed
+    due = _TINY * (far - scores).abs().amax(1) > _ROUNDING * torch.finfo(guard.dtype).eps * scores.abs().amax(1)
+    return _share((near == scores).all(1) & due)
 
 
 def _unlimited(guard: Guard, points: Points, answers: Tensor) -> float:

@@ -30,6 +30,11 @@ class Trial:
     control: Control
     findings: tuple[masking.Finding, ...]
 
+    @property
+    def blinded(self) -> bool:
+        """Whether attacks that need no gradient should have their turn."""
+        return any(sign.name not in (masking.UNCONVERGED, masking.STOCHASTIC) for sign in self.findings)
+
 
 def examine(
     guard: Guard,
@@ -51,6 +56,8 @@ def examine(
     attacked = ~points.broken(points.scores)
     stands = torch.tensor([name is None for name in broken_by], device=attacked.device) & attacked
     tried = control.measure(guard, points.take(attacked.nonzero()[:, 0]), control_stages(points))
+    if not bool(stands.any()) and guard.draws == 1:
+        return Trial(tried, ())  # no number is lower
     findings = masking.examine(
         guard,
         points if probed is None else probed,

@@ -24,7 +24,8 @@ _ROUNDS = 8  # of attack, query and training
 _REACH = 3.0  # first queries lie within so many budgets
 _TEMPERATURE = 3.0  # scores are taught as probabilities at this multiple of their spread
 _BATCH, _RATE = 64, 2e-3
-_UPDATES = 600, 120  # of the first training and of each later one
+_EPOCHS, _UPDATES = 12, (100, 600)  # of the first training: passes, and least and most updates
+_LATER = 5  # a later training is so many times shorter
 _CLIMB = 16  # gradients of an attack on the substitute
 
 
@@ -52,7 +53,7 @@ def search(guard: Guard, points: Points, shape: tuple[int, ...], queries: int) -
     for lesson in range(rounds):
         if not len(hunt.points):
             break
-        _teach(student, lessons, shape, _UPDATES[min(lesson, 1)], generator)
+        _teach(student, lessons, shape, lesson == 0, generator)
         here = hunt.points
         with Guard(student, shape, here.x.dtype, None) as copy:
             delta = _climb(copy, here, lesson)
@@ -126,12 +127,16 @@ def _dense(shape: tuple[int, ...], classes: int) -> list[nn.Module]:
 
 
 def _teach(
-    student: nn.Sequential, lessons: _Lessons, shape: tuple[int, ...], updates: int, generator: torch.Generator
+    student: nn.Sequential, lessons: _Lessons, shape: tuple[int, ...], fresh: bool, generator: torch.Generator
 ) -> None:
     """Adam on the cross-entropy of all lessons so far, the learning rate falling to 0."""
     first = student[0]
     assert isinstance(first, _Fixed)
-    if updates == _UPDATES[0]:
+    least, most = _UPDATES
+    updates = min(max(_EPOCHS * len(lessons.inputs) // _BATCH, least), most)
+    if not fresh:
+        updates //= _LATER
+    else:
         first.mean = lessons.inputs.mean(0).view(shape)
         first.deviation = lessons.inputs.std(correction=0).clamp(min=1e-6)
     optimiser = torch.optim.Adam(student.parameters(), _RATE)

@@ -115,6 +115,7 @@ RANDOM: dict[str, Wrapper] = {
     "noisy scores": lambda m, x: m(x) + 0.5 * torch.randn_like(m(x)),
     "dropout left on": lambda m, x: m(functional.dropout(x, 0.2)),
 }
+EVERY = SAME | OTHER | RANDOM
 
 
 def adaptive(
