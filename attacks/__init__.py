@@ -4,6 +4,7 @@ A leaf: it needs torch and numpy, and knows nothing of `audit` or `reports`.
 """
 
 from attacks.certify import Bounds, Certificate, certify_intervals, certify_smoothing
+from attacks.control import Control
 from attacks.corruptions import CORRUPTIONS, corrupt
 from attacks.curve import Curve, curve
 from attacks.defence import Hardened, harden
@@ -29,6 +30,7 @@ __all__ = [
     "Bounds",
     "Category",
     "Certificate",
+    "Control",
     "Curve",
     "Evaluation",
     "Finding",
