@@ -36,8 +36,3 @@ def clustered(shares: Tensor, draws: int) -> tuple[float, float]:
 def surely(share: float, n: int) -> float:
     """Lower end of Wilson's interval: what a share over few points shows for certain; 0 where there are none."""
     return wilson(share, n)[0] if n else 0.0
-
-
-def wilson_of(mask: Tensor) -> tuple[float, float]:
-    """Wilson's interval of the share of True in a mask."""
-    return wilson(float(mask.double().mean()) if mask.numel() else 0.0, torch.numel(mask))
