@@ -5,7 +5,7 @@
 Every recipe starts from the example's own weights and meets the same 10,000 training images; time is CPU time of this
 process, the held-out attacks after each epoch included. Robust accuracy is what `attacks.evaluate` leaves standing of
 test images that no training saw; where two models are compared, it is point by point. About eight minutes on one thread,
-five with `--only fast`.
+six with `--only fast`.
 """
 
 from __future__ import annotations
