@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
