@@ -21,8 +21,8 @@ class Evaluation:
     """What the attacks left standing.
 
     Attributes:
-        adversarial: (n, ...) inputs in ball and box: the first verified success of a point, else its last attempt; the
-            clean input where the model is wrong already. Of a randomised model: the worst input found, in expectation.
+        adversarial: (n, ...) inputs in ball and box: the first verified success of a point, else its strongest attempt;
+            the clean input where the model is wrong already. Of a randomised model: the worst input found, in expectation.
         robust: bool (n,): no attack broke the point. Of a randomised model: it stands in most draws.
         clean_correct: bool (n,).
         standing: (n,) float64, 1 where a point is right and robust, else 0. Of a randomised model: the share of
@@ -78,7 +78,8 @@ def evaluate(
     """Attack a model with an ensemble, and say whether the result can be trusted.
 
     Each point's answer depends on the point and the seed alone: not on the batch size, the order, or its neighbours
-    (up to the rounding of the model's own batched arithmetic).
+    (up to the rounding of the model's own batched arithmetic). Only where the gradient is suspect do neighbours count:
+    the substitute that then stands in for the model learns from all points that still stand.
 
     Args:
         model: callable from a float batch (m, ...) to (m, classes) scores, in input units. A module is put into eval
