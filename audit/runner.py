@@ -190,7 +190,14 @@ def fingerprint(dataset: Dataset) -> str:
     digest.update(dataset.labels.numpy().tobytes())
     for name, values in sorted(dataset.groups.items()):
         digest.update(json.dumps([name, [repr(v) for v in values]]).encode())
-    declared = (dataset.classes, dataset.features, dataset.bounds, dataset.favourable, dataset.label, dataset.constraints)
+    declared = (
+        dataset.classes,
+        dataset.features,
+        dataset.bounds,
+        dataset.favourable,
+        dataset.label,
+        dataset.constraints,
+    )
     # the file itself too: columns that no feature encodes count in the checks of the data
     digest.update(repr((dataset.digest, *declared)).encode())
     return digest.hexdigest()
