@@ -52,6 +52,7 @@ class Evasion(Check):
 
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.INPUT_GRADIENT})
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TABULAR, Modality.IMAGE})
+    version: ClassVar[int] = 2
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {"rows": 120, "effort": "quick"},
         Effort.EXHAUSTIVE: {"rows": 1000, "effort": "exhaustive"},

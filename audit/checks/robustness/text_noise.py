@@ -46,6 +46,7 @@ class TextNoise(Check):
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TEXT})
+    version: ClassVar[int] = 2
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {"rows": 300},
         Effort.EXHAUSTIVE: {"rows": 5000},
