@@ -189,6 +189,8 @@ class Tokens(Frozen):
     kind: Literal["tokens"] = "tokens"
     title: str
     lines: tuple[TokenLine, ...]
+    #: what the two colours of the words stand for
+    colours: tuple[str, str] = COLOURS
     note: str = ""
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from reports import words
-from reports.exhibits import COLOURS
 from reports.figures import to_svg
 from reports.html.views import CellView, Number, TableView
 from reports.pictures import shade, to_data_uri
@@ -92,7 +91,7 @@ def draw(figure: Figure, prefix: str, evidence: str) -> Drawing:
             return Drawing(figure.title, figure.note, grid=_grid(figure, evidence))
         case Tokens():
             lines = tuple((line.caption, _words(line)) for line in figure.lines)
-            return Drawing(figure.title, figure.note, key=COLOURS, lines=lines)
+            return Drawing(figure.title, figure.note, key=figure.colours, lines=lines)
 
 
 def _grid(figure: Matrix, evidence: str) -> Grid:

@@ -213,6 +213,7 @@ def examples(subject: Subject, sample: Dataset, found: Found, shown: int) -> Tok
         title="Texts that fell to the fewest changes",
         lines=tuple(lines),
         note="Each text twice: as given, and as changed; the words that differ are shaded. Disguises look the same.",
+        colours=("put in", "taken out"),
     )
 
 
