@@ -32,6 +32,8 @@ _BLOCK = 2**26  # elements of inputs searched at a time; the search holds about 
 _SPARSE = {"l1": 3.0, "l0": 3.0}  # norms whose climbs are slow: they say less about how near a point is, by this factor
 _WANDERING = 2.0  # the minimal search is not confined to the ball, so it sees more than how near a climb inside came
 
+_ALMOST = 0.05  # reach of the longest run: a point this near falls to patience or not at all
+
 MISCLASSIFIED = "misclassified"
 
 
@@ -199,6 +201,9 @@ def schedule(spend: Budget, shape: tuple[int, ...], known: bool = False) -> dict
             reach,
         )
     stages["apgd_last"] = Near(resumed, reach)
+    stages["apgd_long"] = Near(
+        lambda guard, points: apgd.search(guard, points, search.margin, 5 * steps), min(reach, _ALMOST)
+    )
     stages["square"] = lambda guard, points: square.search(guard, points, shape, spend.queries)
     return stages
 
