@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from attacks.certify.graph import NoRule
+
 aten = torch.ops.aten
 Linear = Callable[[Tensor], Tensor]
 
@@ -70,7 +72,7 @@ def _same(target: Any, node: fx.Node, value: Values) -> Affine:
     source = node.args[0]
     dtype = node.kwargs.get("dtype")
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise NotImplementedError
+        raise NoRule
     assert isinstance(source, fx.Node)
     return Affine(((source, identity, identity),), terms=1 if dtype is not None else 0)
 
@@ -149,7 +151,7 @@ def _product(target: Any, node: fx.Node, value: Values) -> Affine:
     left, right = (value(argument) for argument in node.args[:2])
     divides = target.overloadpacket.__name__ == "div"
     if (isinstance(right, fx.Node) and (divides or isinstance(left, fx.Node))) or len(node.args) > 2 or node.kwargs:
-        raise NotImplementedError
+        raise NoRule
     source, factor = (right, left) if isinstance(right, fx.Node) else (left, 1 / right if divides else right)
     shape = node.meta["shape"]
     return Affine(((source, _scaled(factor, shape), _scaled(abs(factor), shape)),), terms=2, fan=_fan(node))
@@ -159,7 +161,7 @@ def _matrix(target: Any, node: fx.Node, value: Values) -> Affine:
     """Matrix products with one constant side, plus a constant (`addmm`) or not (`mm`, `bmm`)."""
     *added, left, right = (value(argument) for argument in node.args)
     if node.kwargs or isinstance(left, fx.Node) == isinstance(right, fx.Node) or isinstance([*added, 0][0], fx.Node):
-        raise NotImplementedError
+        raise NoRule
     offset = added[0] if added else 0.0
     if isinstance(left, fx.Node):
         size = right.abs()
@@ -180,7 +182,7 @@ def _convolution(target: Any, node: fx.Node, value: Values) -> Affine:
     source, weight, bias, *settings = (value(argument) for argument in node.args)
     settings = settings[:6]  # stride, padding, dilation, transposed, output padding, groups; the rest is for cuDNN
     if isinstance(weight, fx.Node) or isinstance(bias, fx.Node):
-        raise NotImplementedError
+        raise NoRule
     size = weight.abs()
     offset = 0.0 if bias is None else bias.view(-1, *(1,) * (weight.ndim - 2))
     terms = weight[0].numel() * (1 if not settings[3] else weight.shape[0]) + 1
@@ -200,7 +202,7 @@ def _batch_norm(target: Any, node: fx.Node, value: Values) -> Affine:
     """Eval mode: running moments, one number a channel."""
     source, weight, bias, mean, variance, *rest = (value(argument) for argument in node.args)
     if rest[0] is True or mean is None:
-        raise NotImplementedError
+        raise NoRule
     shape = node.args[0].meta["shape"]  # type: ignore[union-attr]
     scale = (variance + rest[-1]).rsqrt() * (1.0 if weight is None else weight)
     shift = mean * scale

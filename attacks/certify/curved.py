@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from attacks.certify.graph import NoRule
+
 aten = torch.ops.aten
 _GRID = 17
 #: share of an intercept's size that is given away for the rounding of the lines themselves, in float64
@@ -130,7 +132,7 @@ def bend_of(node: fx.Node) -> Bend | None:
     """What bends at this operation; None where it is none of these.
 
     Raises:
-        NotImplementedError: it is one, with settings that have no rule.
+        NoRule: it is one, with settings that have no rule.
     """
     rule = _BENDS.get(node.target)
     return None if rule is None else rule(node)
@@ -160,7 +162,7 @@ def _fixed(**properties: Any) -> Callable[[fx.Node], Bend]:
 def _leaky(node: fx.Node) -> Bend:
     slope = _number(node, 1, 0.01)
     if slope > 1 or slope < 0:
-        raise NotImplementedError
+        raise NoRule
     return Bend(_with(node), kinks=(0.0,), convex=True)
 
 
@@ -176,14 +178,14 @@ def _clamp(node: fx.Node) -> Bend:
 def _elu(node: fx.Node) -> Bend:
     alpha, scale, inner = (_number(node, index, 1.0) for index in (1, 2, 3))
     if min(alpha, scale, inner) < 0:
-        raise NotImplementedError
+        raise NoRule
     return Bend(_with(node), kinks=(0.0,), curvature=alpha * scale * inner**2)
 
 
 def _softplus(node: fx.Node) -> Bend:
     beta, threshold = _number(node, 1, 1.0), _number(node, 2, 20.0)
     if beta <= 0 or threshold < 20:
-        raise NotImplementedError  # it jumps where it becomes the identity, by little from 20 on
+        raise NoRule  # it jumps where it becomes the identity, by little from 20 on
     return Bend(lambda x: torch.logaddexp(x * beta, torch.zeros_like(x)) / beta, curvature=beta / 4, give=3e-9 / beta)
 
 

@@ -21,6 +21,10 @@ _SHAPED = {
 _EXPONENTIALS = {aten._softmax.default, aten._log_softmax.default}
 
 
+class NoRule(NotImplementedError):
+    """An operation, or a setting of one, that cannot be bounded soundly; the model is then refused by its name."""
+
+
 @dataclass(frozen=True, eq=False)
 class Program:
     """What a model does to a batch of one size.

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
+from attacks.certify.graph import NoRule
+
 Pair: TypeAlias = tuple[int, int]
 
 
@@ -60,12 +62,12 @@ def settings(node: fx.Node) -> tuple[Pair, Pair, Pair, Pair]:
     """Kernel, stride, padding and dilation of a two-dimensional maximum.
 
     Raises:
-        NotImplementedError: windows that leave the padded plane.
+        NoRule: windows that leave the padded plane.
     """
     given: list[Any] = list(node.args[1:])
     kernel, stride, padding, dilation, ceil = given + [None, [], 0, 1, False][len(given) :]
     if ceil:
-        raise NotImplementedError
+        raise NoRule
     return _pair(kernel), _pair(stride or kernel), _pair(padding), _pair(dilation)
 
 
