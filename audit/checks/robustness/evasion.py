@@ -14,8 +14,6 @@ from audit.subject import Capability, Modality
 from reports.record import Cell, Curves, Estimate, Figure, Measured, Table
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from attacks import Curve, Norm
     from audit.checks.robustness._space import Space
     from audit.datasets import Dataset
@@ -147,11 +145,13 @@ class Evasion(Check):
 
 
 def _estimates(norm: str, found: Curve, unit: str) -> dict[str, Estimate]:
+    from audit.checks.robustness._space import median_distance
+
     n = len(found.clean_correct)
     out = {"clean_accuracy": statistics.proportion(int(found.clean_correct.sum()), n)}
     for eps, robust in zip(found.epsilons, found.robust.T, strict=True):
         out[f"robust_accuracy@{norm}:{eps:.4g}"] = statistics.proportion(int(robust.sum()), n)
-    out[f"median_distance@{norm}"] = _median(found.distance[found.clean_correct].cpu().numpy(), unit)
+    out[f"median_distance@{norm}"] = median_distance(found.distance[found.clean_correct].cpu().numpy(), unit)
     out[f"untrusted_findings@{norm}"] = statistics.exact(len(found.findings), n)
     out[f"control_hit_rate@{norm}"] = (
         statistics.proportion(found.control.hits, found.control.planted)
@@ -179,16 +179,6 @@ def _trust(curves: Mapping[Norm, Curve], estimates: Mapping[str, Estimate]) -> T
         rows=tuple(lines),
         note="The control is to find almost everything that was planted; any other line is a reason for doubt.",
     )
-
-
-def _median(distance: NDArray[np.float64], unit: str) -> Estimate:
-    """Median distance, infinite ones included; undefined where its interval reaches them."""
-    # a number beyond all others keeps the ranks, which are all that a median and its interval use
-    beyond = 1e300
-    estimate = statistics.quantile(np.where(np.isfinite(distance), distance, beyond), 0.5, unit=unit)
-    if estimate.high is not None and estimate.high >= beyond / 4:
-        return statistics.undefined("no change was found for too many of the rows", n=len(distance), unit=unit)
-    return estimate
 
 
 def _curve(norm: str, found: Curve, unit: str) -> Curves:
