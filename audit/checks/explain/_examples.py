@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from audit import statistics
-from audit.checks.explain._attributions import Attributions, applicable, attribute
+from audit.checks.explain._attributions import Attributions, attribute, attribute_each
 from audit.subject import Modality
 from reports.record import Estimate
 
@@ -30,9 +31,19 @@ class Examples:
     targets: Tensor
     background: Dataset
 
-    def attribute(self, method: str, rng: np.random.Generator, evaluations: int) -> Attributions:
+    def attribute(
+        self, method: str, rng: np.random.Generator, evaluations: int, removal: str | None = None
+    ) -> Attributions:
         """Attributions of these examples by one method."""
-        return attribute(method, self.subject, self.rows, self.targets, rng, self.background, evaluations)
+        return attribute(method, self.subject, self.rows, self.targets, rng, self.background, evaluations, removal)
+
+    def attribute_each(
+        self, methods: Iterable[str], rng: np.random.Generator, evaluations: int, removal: str | None = None
+    ) -> tuple[dict[str, Attributions], dict[str, str]]:
+        """Attributions by several methods, and what those that refuse this model say."""
+        return attribute_each(
+            methods, self.subject, self.rows, self.targets, rng, self.background, evaluations, removal
+        )
 
 
 def examples(
@@ -51,11 +62,6 @@ def examples(
     sample = data.sample(rows if subject.modality is Modality.TABULAR else media, rng)
     source = data if data.train is None else data.train
     return Examples(subject, sample, subject.scores(sample).argmax(1), source.sample(background, rng))
-
-
-def methods_of(subject: Subject, methods: tuple[str, ...]) -> list[str]:
-    """Those of the methods that the subject allows."""
-    return [method for method in methods if applicable(method, subject)]
 
 
 def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

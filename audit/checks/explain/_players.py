@@ -1,4 +1,4 @@
-"""Players: which parts of an example can be removed, and what the model says without them.
+"""Players: which parts of an example can be removed, what stands for them, and what the model says without them.
 
 See `_attributions`, which explains the same game.
 """
@@ -23,6 +23,20 @@ if TYPE_CHECKING:
 #: grid cells along a picture's longer side
 CELLS = 7
 
+#: what may stand for a removed player, the usual one first
+REMOVALS: dict[Modality, tuple[str, ...]] = {
+    # rows of the background, one typical row, the training rows nearest to the example
+    Modality.TABULAR: ("background", "mean", "neighbours"),
+    # the picture's own blur, its own mean colour, other pictures
+    Modality.IMAGE: ("blur", "mean", "pictures"),
+    # the mask token, nothing (the text closes up), words of other texts
+    Modality.TEXT: ("mask", "delete", "words"),
+}
+#: nearest rows, other pictures, and draws of other words that stand for an example's players
+NEIGHBOURS, PICTURES, DRAWS = 16, 8, 8
+#: training rows among which the nearest are looked for
+POOL = 4096
+
 
 def log_odds(scores: Tensor, targets: Tensor) -> Tensor:
     """Log-odds log p/(1 − p) of one class a row: scores (m, classes), targets (m,) -> (m,); differentiable."""
@@ -34,7 +48,12 @@ def log_odds(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def remove(
-    subject: Subject, data: Dataset, keep: Sequence[NDArray[np.bool_]], targets: Tensor, background: Dataset
+    subject: Subject,
+    data: Dataset,
+    keep: Sequence[NDArray[np.bool_]],
+    targets: Tensor,
+    background: Dataset,
+    removal: str | None = None,
 ) -> list[NDArray[np.float64]]:
     """Log-odds when only some players are left: the game that `attribute` explains.
 
@@ -43,7 +62,8 @@ def remove(
         data: the n examples.
         keep: for each example (k, players) bool, k states of it; tables and pictures have one k for all.
         targets: (n,) int64, the class scored for each.
-        background: as in `attribute`.
+        background: as in `groups_of`.
+        removal: as in `groups_of`.
 
     Returns:
         For each example (k,) log-odds.
@@ -51,7 +71,7 @@ def remove(
     import torch
 
     found: dict[int, NDArray[np.float64]] = {}
-    for group in groups_of(subject, data, background):
+    for group in groups_of(subject, data, background, removal):
         states = torch.from_numpy(np.stack([keep[row] for row in group.rows]))
         if states.shape[2] == 0:  # a text without words
             score = log_odds(group.predict(group.inputs), targets[group.rows]).double().numpy()
@@ -75,29 +95,76 @@ class Group:
     predict: Callable[[Tensor], Tensor]
 
 
-def groups_of(subject: Subject, data: Dataset, background: Dataset) -> list[Group]:
+def groups_of(subject: Subject, data: Dataset, background: Dataset, removal: str | None = None) -> list[Group]:
+    """The examples with their players and what stands for each.
+
+    Args:
+        subject: the model.
+        data: the n examples.
+        background: rows that stand for "removed" where the operator asks for other rows; each costs one model row a
+            coalition.
+        removal: one of `REMOVALS` for this kind of input; None takes the first.
+
+    Raises:
+        ValueError: there is no such operator.
+    """
+    known = REMOVALS[subject.modality]
+    removal = known[0] if removal is None else removal
+    if removal not in known:
+        raise ValueError(
+            f"removal: Expected one of {', '.join(known)} for {subject.modality} models, found {removal!r}."
+        )
+    if subject.text is not None:
+        return _texts(subject, data, background, removal)
+    if subject.modality is Modality.IMAGE:
+        return [_pictures(subject, data, background, removal)]
+    return [_table(subject, data, background, removal)]
+
+
+def _pictures(subject: Subject, data: Dataset, background: Dataset, removal: str) -> Group:
     import torch
 
+    from audit.explainers.removal import mean_colour
     from audit.explainers.segments import blur, grid_shape
 
-    if subject.text is not None:
-        return _texts(subject, data)
-    inputs, rows = data.inputs, np.arange(len(data))
+    inputs = data.inputs
     assert isinstance(inputs, torch.Tensor) and isinstance(background.inputs, torch.Tensor)
-    if subject.modality is Modality.IMAGE:
-        cells = cells_of(inputs.shape[-2], inputs.shape[-1])
-        down, across = grid_shape(cells)
-        names = tuple(f"row {r + 1}, column {c + 1}" for r in range(down) for c in range(across))
+    cells = cells_of(inputs.shape[-2], inputs.shape[-1])
+    down, across = grid_shape(cells)
+    names = tuple(f"row {r + 1}, column {c + 1}" for r in range(down) for c in range(across))
+    if removal == "blur":
         own = blur(inputs).unsqueeze(1)
-        return [Group(rows, inputs, own, cells.expand(inputs.shape[1:]), names, subject.predict)]
+    elif removal == "mean":
+        own = mean_colour(inputs).unsqueeze(1)
+    else:
+        own = background.inputs[:PICTURES]
+    return Group(np.arange(len(inputs)), inputs, own, cells.expand(inputs.shape[1:]), names, subject.predict)
+
+
+def _table(subject: Subject, data: Dataset, background: Dataset, removal: str) -> Group:
+    import torch
+
+    from audit.explainers.removal import neighbours, typical
+
+    inputs, source = data.inputs, background if data.train is None else data.train
+    assert isinstance(inputs, torch.Tensor) and isinstance(source.inputs, torch.Tensor)
     players = data.players()
     if players is None:
         players = np.arange(inputs[0].numel())
         names = tuple(f"x{i}" for i in players)
     else:
         names = tuple(feature.name for feature in data.features)
+    if removal == "background":
+        assert isinstance(background.inputs, torch.Tensor)
+        rows = background.inputs
+    elif removal == "mean":
+        rows = typical(source.inputs.flatten(1), [f.columns for f in data.features if len(f.columns) > 1])
+        rows = rows.reshape(1, *inputs.shape[1:])
+    else:
+        # an even stride is as good as a draw, and the same for every sample of examples
+        rows = neighbours(inputs, source.inputs[:: max(1, len(source) // POOL)], NEIGHBOURS)
     features = torch.from_numpy(players).reshape(inputs.shape[1:])
-    return [Group(rows, inputs, background.inputs, features, names, subject.predict)]
+    return Group(np.arange(len(inputs)), inputs, rows, features, names, subject.predict)
 
 
 def cells_of(height: int, width: int) -> Tensor:
@@ -107,9 +174,10 @@ def cells_of(height: int, width: int) -> Tensor:
     return grid(height, width, CELLS)
 
 
-def _texts(subject: Subject, data: Dataset) -> list[Group]:
+def _texts(subject: Subject, data: Dataset, background: Dataset, removal: str) -> list[Group]:
     import torch
 
+    from audit.explainers.removal import deleted, other_words, without_deleted
     from audit.explainers.segments import masked_tokens, token_players
     from audit.subject import Encoded
 
@@ -119,13 +187,21 @@ def _texts(subject: Subject, data: Dataset) -> list[Group]:
     def predict(ids: Tensor) -> Tensor:
         return text.from_ids(Encoded(ids, torch.ones_like(ids)))
 
+    pool = torch.cat(_ids(subject, background)) if removal == "words" else None
+    score = without_deleted(predict) if removal == "delete" else predict
     groups = []
     for row, ids in enumerate(_ids(subject, data)):
         players = token_players(ids, text.special_ids)
         pieces = text.tokens(ids.tolist())
         names = tuple(piece for piece, player in zip(pieces, players.tolist(), strict=True) if player >= 0)
-        empty = masked_tokens(ids, text.special_ids, text.mask_id)
-        groups.append(Group(np.array([row]), ids[None], empty[None], players, names, predict))
+        if removal == "mask":
+            own = masked_tokens(ids, text.special_ids, text.mask_id)[None]
+        elif removal == "delete":
+            own = deleted(ids, text.special_ids)[None]
+        else:
+            assert pool is not None
+            own = other_words(ids, text.special_ids, pool, DRAWS, seed=0)
+        groups.append(Group(np.array([row]), ids[None], own, players, names, score))
     return groups
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.checks.explain.local import METHODS as TITLES
+from audit.checks.explain._methods import METHODS, methods_of
 from reports.record import Bar, Bars, Estimate, Measured, Table
 
 if TYPE_CHECKING:
@@ -60,14 +60,12 @@ class Agreement(Check):
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """Needs two methods."""
-        from audit.checks.explain._examples import methods_of
-
         found = methods_of(subject, self.methods)
         return None if len(found) > 1 else f"needs two methods of explanation, this checkpoint allows {len(found)}"
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.explain._examples import examples, mean_correlation, methods_of, rank_correlation
+        from audit.checks.explain._examples import examples, mean_correlation, rank_correlation
 
         chosen = examples(subject, data, rng, self.rows, self.media, self.background)
         methods = methods_of(subject, self.methods)
@@ -86,7 +84,7 @@ class Agreement(Check):
             by_chance = (
                 f"{np.nanmean(np.where(np.isfinite(top), chance, np.nan)):.0%}" if np.isfinite(top).any() else ""
             )
-            names = (TITLES.get(a, a), TITLES.get(b, b))
+            names = (METHODS[a].title, METHODS[b].title)
             rows.append((*names, estimates[f"agreement@{pair}"], estimates[f"top_3_agreement@{pair}"], by_chance))
         overall = np.ma.masked_invalid(np.stack(of_pairs)).mean(0).compressed()
         estimates = {"agreement": mean_correlation(overall), **estimates}

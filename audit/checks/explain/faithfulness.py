@@ -10,7 +10,7 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.checks.explain.local import METHODS as TITLES
+from audit.checks.explain._methods import METHODS, methods_of
 from reports.record import Curves, Estimate, Measured, Point, Table
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Faithfulness(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.explain._examples import examples, methods_of
+        from audit.checks.explain._examples import examples
 
         chosen = examples(subject, data, rng, self.rows, self.media, self.background)
         methods = methods_of(subject, self.methods)
@@ -92,7 +92,7 @@ class Faithfulness(Check):
             }
             found = {name: statistics.mean(gain, UNIT) for name, gain in gains.items()}
             estimates |= found
-            rows.append((TITLES.get(method, method), *found.values()))
+            rows.append((METHODS[method].title, *found.values()))
         return Measured(
             estimates=estimates,
             headline=tuple(f"faithfulness@{method}" for method in methods),
@@ -113,7 +113,7 @@ class Faithfulness(Check):
 
     def _curves(self, chosen: Examples, rankings: Mapping[str, list[list[Floats]]]) -> dict[str, Floats]:
         """Mean curves of each name, (examples, 2, steps + 1): deletion, insertion; from nothing done to all done."""
-        from audit.checks.explain._attributions import remove
+        from audit.checks.explain._players import remove
 
         names = list(rankings)
         keep = [
@@ -138,7 +138,7 @@ class Faithfulness(Check):
 
     def _figure(self, curves: Mapping[str, Floats], which: int) -> Curves:
         points = [
-            Point(x=step / self.steps, y=round(float(y), 4), series=TITLES.get(name, name))
+            Point(x=step / self.steps, y=round(float(y), 4), series=METHODS[name].title)
             for name, of_name in curves.items()
             for step, y in enumerate(of_name[:, which].mean(0))
         ]

@@ -66,7 +66,8 @@ class Local(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.explain._attributions import applicable, attribute
+        from audit.checks.explain._attributions import attribute
+        from audit.checks.explain._methods import applicable
 
         scores = subject.scores(data)
         chosen = _choose(scores.softmax(1).numpy(), data.labels.numpy())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from audit.check import Check, Effort
-from audit.checks.explain.local import METHODS as TITLES
+from audit.checks.explain._methods import METHODS, methods_of
 from audit.subject import Capability
 from reports.record import Curves, Estimate, Measured, Point, Table
 
@@ -70,15 +70,13 @@ class Sanity(Check):
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """Needs a method and weights."""
-        from audit.checks.explain._examples import methods_of
-
         if not methods_of(subject, self.methods):
             return f"none of {', '.join(self.methods)} applies to this checkpoint"
         return None if any(p.numel() > 1 for p in subject.model.parameters()) else "the model has no weights"
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.explain._examples import examples, mean_correlation, methods_of
+        from audit.checks.explain._examples import examples, mean_correlation
 
         chosen = examples(subject, data, rng, self.rows, self.media, self.background)
         methods = methods_of(subject, self.methods)
@@ -91,7 +89,7 @@ class Sanity(Check):
             by_share[method] = {share: mean_correlation(m) for share, m in means.items()}
         estimates = {f"correlation_with_random_weights@{method}": by_share[method][1.0] for method in methods}
         points = [
-            Point(x=share, y=e.value, low=e.low, high=e.high, series=TITLES.get(method, method))
+            Point(x=share, y=e.value, low=e.low, high=e.high, series=METHODS[method].title)
             for method, of_method in by_share.items()
             for share, e in of_method.items()
             if e.value is not None
@@ -102,7 +100,7 @@ class Sanity(Check):
             tables=(
                 Table(
                     title="Rank correlation with the explanation of the trained model",
-                    columns=("layers made random, from the head", *(TITLES.get(m, m) for m in methods)),
+                    columns=("layers made random, from the head", *(METHODS[m].title for m in methods)),
                     rows=tuple((f"{share:.0%}", *(by_share[m][share] for m in methods)) for share in shares),
                 ),
             ),

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from audit.checks.explain._attributions import METHODS, applicable, attribute, log_odds, remove
+from audit.checks.explain._attributions import attribute
+from audit.checks.explain._methods import METHODS, applicable
+from audit.checks.explain._players import log_odds, remove
 from audit.explainers.segments import blur
 from audit.subject import Capability
 

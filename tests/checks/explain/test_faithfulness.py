@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from audit.checks.explain._attributions import remove
 from audit.checks.explain._examples import Examples, examples
+from audit.checks.explain._players import remove
 from audit.checks.explain.faithfulness import Faithfulness, _gains
 from audit.subject import Modality
 from tests.checks.explain.known_models import Linear, numbers, subject
