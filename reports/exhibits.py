@@ -1,68 +1,13 @@
-"""Numbers and what is shown with them: estimates, tables, figures."""
+"""What is shown with the numbers: figures as plain data."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Frozen(BaseModel):
-    """An immutable value that refuses unknown fields, NaN and infinity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
-
-
-class Estimate(Frozen):
-    """A number with its uncertainty; an undefined one has `value=None` and says why in `reason`."""
-
-    value: float | None
-    #: ends of the interval; both None where the value is undefined
-    low: float | None = None
-    high: float | None = None
-    #: independent observations behind the value
-    n: int = Field(ge=0)
-    #: how value and interval were made, e.g. "Wilson 95 %"
-    method: str
-    #: unit in words, empty for a pure number; "fraction" is shown in per cent
-    unit: str = ""
-    #: why `value` is None
-    reason: str | None = None
-
-    @model_validator(mode="after")
-    def _is_sound(self) -> Estimate:
-        if self.value is None:
-            if not self.reason:
-                raise ValueError("an undefined Estimate needs a reason")
-            if self.low is not None or self.high is not None:
-                raise ValueError("an undefined Estimate has no interval")
-        elif self.low is None or self.high is None:
-            raise ValueError("a defined Estimate needs low and high; use the value itself for an exact count")
-        elif not self.low <= self.value <= self.high:
-            raise ValueError(f"expected low <= value <= high, found {self.low} <= {self.value} <= {self.high}")
-        return self
-
-
-# --------------------------------------------------------------------------------------------- figures and tables
-
-Cell = Estimate | str | int | float | None
-
-
-class Table(Frozen):
-    """Rows under named columns; a cell may be an `Estimate` and is then shown with its interval."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    #: one sentence on how to read it
-    note: str = ""
-
-    @model_validator(mode="after")
-    def _is_rectangular(self) -> Table:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(f"table {self.title!r}: expected {len(self.columns)} cells in a row, found {len(row)}")
-        return self
+from reports.estimates import COLOURS, Frozen, Rows
+from reports.explanations import Heads, Overlays, Scoreboard, Swarm, Tokens, Waterfall
 
 
 class Bar(Frozen):
@@ -143,10 +88,6 @@ class Matrix(Frozen):
         return self
 
 
-#: what the two colours of heat maps and tokens stand for, where nothing else is said
-COLOURS = ("speaks for", "speaks against; the stronger, the more")
-
-
 class Panel(Frozen):
     """A picture, with an optional heat map laid over it."""
 
@@ -154,7 +95,7 @@ class Panel(Frozen):
     #: a base64-encoded PNG, or None for the heat map alone
     image: str | None = None
     #: rows of values, positive in one colour and negative in another; scaled by the largest magnitude
-    heat: tuple[tuple[float, ...], ...] | None = None
+    heat: Rows | None = None
 
 
 class Images(Frozen):
@@ -169,29 +110,7 @@ class Images(Frozen):
     note: str = ""
 
 
-class TokenLine(Frozen):
-    """A text cut into tokens, each shaded by its weight (positive in one colour, negative in another)."""
-
-    caption: str
-    tokens: tuple[str, ...]
-    weights: tuple[float, ...]
-
-    @model_validator(mode="after")
-    def _fits(self) -> TokenLine:
-        if len(self.tokens) != len(self.weights):
-            raise ValueError(f"expected one weight a token, found {len(self.tokens)} and {len(self.weights)}")
-        return self
-
-
-class Tokens(Frozen):
-    """Shaded texts."""
-
-    kind: Literal["tokens"] = "tokens"
-    title: str
-    lines: tuple[TokenLine, ...]
-    #: what the two colours of the words stand for
-    colours: tuple[str, str] = COLOURS
-    note: str = ""
-
-
-Figure = Annotated[Bars | Curves | Images | Matrix | Tokens, Field(discriminator="kind")]
+Figure = Annotated[
+    Bars | Curves | Heads | Images | Matrix | Overlays | Scoreboard | Swarm | Tokens | Waterfall,
+    Field(discriminator="kind"),
+]

@@ -10,29 +10,31 @@ Schema history:
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from reports.exhibits import (
-    Bar,
-    Bars,
-    Cell,
-    Curves,
-    Estimate,
-    Figure,
-    Frozen,
-    Images,
-    Matrix,
-    MatrixRow,
-    Panel,
-    Point,
-    Table,
+from reports.estimates import Cell, Estimate, Frozen, Gaps, Numbers, Rows, Table
+from reports.exhibits import Bar, Bars, Curves, Figure, Images, Matrix, MatrixRow, Panel, Point
+from reports.explanations import (
+    Head,
+    HeadLayer,
+    Heads,
+    Metric,
+    OverlayRow,
+    Overlays,
+    Score,
+    Scoreboard,
+    ScoreRow,
+    Step,
+    Swarm,
+    SwarmRow,
     TokenLine,
     Tokens,
+    Waterfall,
 )
+from reports.verdicts import Gate, Outcome, Severity, Verdict
 
 __all__ = [
     "SCHEMA",
@@ -48,23 +50,39 @@ __all__ = [
     "Failed",
     "Figure",
     "Frozen",
+    "Gaps",
     "Gate",
+    "Head",
+    "HeadLayer",
+    "Heads",
     "Images",
     "Matrix",
     "MatrixRow",
     "Measured",
+    "Metric",
+    "Numbers",
     "Outcome",
+    "OverlayRow",
+    "Overlays",
     "Panel",
     "Point",
     "Record",
+    "Rows",
+    "Score",
+    "ScoreRow",
+    "Scoreboard",
     "Severity",
     "Skipped",
+    "Step",
     "SubjectCard",
+    "Swarm",
+    "SwarmRow",
     "Table",
     "TokenLine",
     "Tokens",
     "Unit",
     "Verdict",
+    "Waterfall",
     "read_record",
 ]
 
@@ -130,59 +148,6 @@ class Entry(Frozen):
 
     unit: Unit
     evidence: Evidence
-
-
-# --------------------------------------------------------------------------------------------------------- verdicts
-
-
-class Severity(StrEnum):
-    """What a missed gate means: an `error` decides the exit code, a `warning` is shown only."""
-
-    ERROR = "error"
-    WARNING = "warning"
-
-
-class Outcome(StrEnum):
-    """PASS and FAIL are claims the interval supports; everything else is INSUFFICIENT."""
-
-    PASS = "PASS"
-    FAIL = "FAIL"
-    INSUFFICIENT = "INSUFFICIENT"
-
-
-class Gate(Frozen):
-    """A bound on an estimate, from a policy."""
-
-    #: `check.id/estimate`, shell wildcards allowed
-    estimate: str
-    at_least: float | None = None
-    at_most: float | None = None
-    severity: Severity = Severity.ERROR
-    #: whether a skipped or absent check makes it INSUFFICIENT; otherwise such a gate gives no verdict
-    required: bool = False
-    #: whether a check may lack the estimate (one policy for tables and images, with and without training data)
-    optional: bool = False
-    #: why the policy asks for it, shown beside the verdict
-    why: str = ""
-
-    @model_validator(mode="after")
-    def _one_bound(self) -> Gate:
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError(f"gate {self.estimate!r}: expected exactly one of at_least and at_most")
-        return self
-
-
-class Verdict(Frozen):
-    """A gate held against one estimate."""
-
-    gate: Gate
-    #: the `check.id/estimate` it was held against, one of those the gate's pattern matches
-    subject: str
-    outcome: Outcome
-    observed: Estimate | None
-    #: the key of the evidence the number comes from
-    evidence: str | None
-    why: str
 
 
 # ----------------------------------------------------------------------------------------------------------- record
