@@ -67,8 +67,7 @@ class Request:
         data: the n examples.
         targets: (n,) int64, the class explained for each.
         background: rows that may stand for "removed"; see `_players.groups_of`.
-        evaluations: coalitions an example (raised to what the number of players needs), or a quarter of the most
-            points on a path.
+        evaluations: coalitions an example, raised to what the number of players needs.
         seed: of all draws.
         removal: what stands for a removed player; None takes the first of `REMOVALS` for this kind of input. Methods
             that remove nothing do not look at it.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from audit.checks.explain._attributions import Attributions, Request, Values
 from audit.checks.explain._players import Group, groups_of, log_odds, names_of
+from audit.explainers.attribution import CompletenessError
 from audit.explainers.integrated_gradients import integrate
 from audit.explainers.saliency import at_inputs
 from audit.explainers.segments import blur, masked_tokens
@@ -18,9 +19,10 @@ from audit.subject import Modality, Subject
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
-#: points on a path at first, and at most for each evaluation asked for (a gradient costs about as much as the
-#: coalition rows it replaces)
-START, POINTS = 16, 4
+#: points on a path at first and at most; they go where the model bends, so few examples need many
+START, MOST = 16, 4096
+#: largest relative error of what must add up
+TOLERANCE = 1e-3
 
 
 def from_gradients(name: str, request: Request) -> Attributions:
@@ -31,8 +33,13 @@ def from_gradients(name: str, request: Request) -> Attributions:
     base = np.full(len(data), np.nan)
     full = log_odds(subject.scores(data), targets).double().numpy()
     if name == "integrated_gradients":
-        path = integrate(score, points, baselines, START, max(START, POINTS * request.evaluations), tolerance=1e-3)
+        path = integrate(score, points, baselines, START, MOST, TOLERANCE)
         elements, error, spent = path.values.numpy(), path.error.numpy(), path.steps
+        if error.max() > TOLERANCE:
+            raise CompletenessError(
+                f"integrated_gradients: Expected values that add up to the change in log-odds within {TOLERANCE:g} of it, "
+                f"found an error of {error.max():.2g} in example {error.argmax()} after {spent} points; try kernel_shap."
+            )
         base, full = path.base.numpy(), path.full.numpy()
     else:
         elements, spent = at_inputs(score, points).abs().numpy(), 1
