@@ -61,6 +61,10 @@ class DataPlan(Strict):
     favourable: str | None = Field(None, description="The class that is good for a person; orients selection rates.")
     encoder: Path | None = Field(None, description="For tables: JSON file that says how each column was encoded.")
     bounds: tuple[float, float] | None = Field(None, description="Smallest and largest value of an input.")
+    masks: str | None = Field(
+        None,
+        description="For pictures in an npz archive: the array that marks what the answer is about, (n, height, width).",
+    )
 
 
 class HardenPlan(Strict):

@@ -190,6 +190,8 @@ def fingerprint(dataset: Dataset) -> str:
     digest.update(dataset.labels.numpy().tobytes())
     for name, values in sorted(dataset.groups.items()):
         digest.update(json.dumps([name, [repr(v) for v in values]]).encode())
+    if dataset.masks is not None:
+        digest.update(dataset.masks.numpy().tobytes())
     declared = (
         dataset.classes,
         dataset.features,

@@ -54,5 +54,6 @@ def subject_and_data(plan: Plan, root: Path, trust_pickle: bool = False) -> tupl
         bounds=data.bounds,
         favourable=data.favourable,
         modality=model.modality,
+        masks=data.masks,
     )
     return subject, dataset

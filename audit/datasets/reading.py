@@ -11,6 +11,7 @@ import numpy as np
 
 from audit.datasets.archives import plain
 from audit.datasets.digests import digest
+from audit.datasets.masks import part
 from audit.datasets.raw import Raw
 from audit.datasets.types import Dataset, Feature, Inputs
 from audit.errors import DataError, nearest
@@ -40,6 +41,7 @@ class _Options:
     bounds: tuple[float, float] | None
     favourable: str | None
     modality: Modality | None
+    masks: str | None
     #: columns of a table without an encoder, in the order of the training data
     order: tuple[str, ...] = ()
 
@@ -58,6 +60,7 @@ def read(
     bounds: tuple[float, float] | None = None,
     favourable: str | None = None,
     modality: str | None = None,
+    masks: str | None = None,
     split: str = "test",
 ) -> Dataset:
     """Read one split, and the training split where `train` is given (as `.train`).
@@ -75,6 +78,7 @@ def read(
         bounds: smallest and largest value of an input; (0, 1) for images.
         favourable: the class people want.
         modality: "tabular", "image" or "text"; by looking where left out.
+        masks: for pictures in an npz archive, the array that marks what the answer is about, (n, height, width).
         split: which split of `path`.
 
     Raises:
@@ -95,11 +99,13 @@ def read(
         bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
         favourable=favourable,
         modality=None if modality is None else Modality(modality),
+        masks=masks,
     )
     places = {split: Path(path)} | ({} if train is None else {"train": Path(train)})
     if train is not None and split == "train":
         raise DataError("Expected a split other than 'train' beside the training data, found 'train'; try 'test'.")
-    raws = {name: open_split(place, name) for name, place in places.items()}
+    opened = {name: part(open_split(place, name), masks, name, place, name == split) for name, place in places.items()}
+    raws = {name: raw for name, (raw, _) in opened.items()}
     column = _label(raws[split], options, split, places[split])
     for name, raw in raws.items():
         _require(raw, column, "label", places[name])
@@ -111,8 +117,8 @@ def read(
     if "train" in built and split != "train":
         if built["train"].modality is not built[split].modality:
             raise DataError(f"Expected {built[split].modality} training data, found {built['train'].modality} data.")
-        return replace(built[split], train=built["train"])
-    return built[split]
+        return replace(built[split], train=built["train"], masks=opened[split][1])
+    return replace(built[split], masks=opened[split][1])
 
 
 def _label(raw: Raw, options: _Options, split: str, path: Path) -> str:

@@ -84,6 +84,7 @@ class Dataset:
             `attacks.tabular.constraints`.
         missing: column -> number of missing values in the file as read.
         train: the split the model was trained on, where it was given.
+        masks: for pictures, (n, height, width) bool, where people marked what the answer is about; None otherwise.
     """
 
     inputs: Inputs
@@ -102,6 +103,7 @@ class Dataset:
     constraints: tuple[str, ...] = ()
     missing: Mapping[str, int] = field(default_factory=dict)
     train: Dataset | None = None
+    masks: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -119,6 +121,7 @@ class Dataset:
             labels=self.labels[at],
             groups={name: values[index] for name, values in self.groups.items()},
             frame=None if self.frame is None else self.frame.iloc[index].reset_index(drop=True),
+            masks=None if self.masks is None else self.masks[at],
         )
 
     def sample(self, n: int, rng: np.random.Generator) -> Dataset:

@@ -85,7 +85,7 @@ def _solve(known: Tensor, hole: Tensor, tolerance: float) -> Tensor:
         p = torch.addcmul(r, new / old.clamp(min=torch.finfo(known.dtype).tiny), p)
         old = new
     out[left] = x
-    return out.reshape(-1, shape[1] + 2, width)[:, 1:-1, 1:-1]
+    return out.reshape(len(out), shape[1] + 2, width)[:, 1:-1, 1:-1]
 
 
 def _neighbours(x: Tensor, width: int) -> Tensor:
@@ -97,7 +97,8 @@ def _neighbours(x: Tensor, width: int) -> Tensor:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return torch.linalg.vecdot(a, b).unsqueeze(1)
+    products: Tensor = torch.linalg.vecdot(a, b)
+    return products.unsqueeze(1)
 
 
 def road(
