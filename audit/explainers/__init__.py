@@ -4,21 +4,32 @@ All take tensors and callables, leave the model and the global generators as the
 that names the argument.
 """
 
-from audit.explainers.attention import attention, attention_rollout
+from audit.explainers.attention import AttentionMap, attention, attention_maps
+from audit.explainers.attention_gradient import GradientRollout, gradient_rollout
+from audit.explainers.attention_heads import head_ablation, head_means
+from audit.explainers.attention_rollout import attention_rollout
 from audit.explainers.attribution import Attribution, CompletenessError
 from audit.explainers.integrated_gradients import integrated_gradients
 from audit.explainers.kernel_shap import kernel_shap
 from audit.explainers.lime import lime
+from audit.explainers.lime_tabular import lime_tabular
 from audit.explainers.saliency import gradient_x_input, saliency
 
 __all__ = [
+    "AttentionMap",
     "Attribution",
     "CompletenessError",
+    "GradientRollout",
     "attention",
+    "attention_maps",
     "attention_rollout",
+    "gradient_rollout",
     "gradient_x_input",
+    "head_ablation",
+    "head_means",
     "integrated_gradients",
     "kernel_shap",
     "lime",
+    "lime_tabular",
     "saliency",
 ]
