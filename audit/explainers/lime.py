@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import comb
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor
 
 from audit.explainers.attribution import Attribution
 from audit.explainers.game import Game, Predict
+
+Removed: TypeAlias = Literal["half", "any"]
 
 
 def lime(
@@ -25,12 +29,14 @@ def lime(
     batch_size: int | None = None,
     width: float = 0.25,
     ridge: float = 1e-6,
+    removed: Removed = "half",
 ) -> Attribution:
     """Local linear surrogate over the presence of players (Ribeiro, Singh and Guestrin 2016).
 
-    Coalitions hold each player with probability 1/2 (or are enumerated where all fit); each weighs
-    √exp(−d²/width²), with d = 1 − √(share of players kept), the cosine distance to the whole example, as the `lime`
-    package does for texts and images. The score of a coalition is that of the game of `kernel_shap`.
+    Coalitions are drawn at random (or enumerated where all fit); each weighs √exp(−d²/width²), with
+    d = 1 − √(share of players kept), the cosine distance to the whole example, as the `lime` package does for texts and
+    images. The score of a coalition is that of the game of `kernel_shap`. What that package does for tables is
+    `lime_tabular`. Series: give `features` that number windows of time.
 
     Args:
         predict: (m, ...) batch to (m, outputs) scores.
@@ -44,6 +50,8 @@ def lime(
         width: width of the locality kernel.
         ridge: penalty on the squared coefficients (not on the intercept), as a share of the total weight of the
             coalitions. The `lime` package takes 1 whatever the total, which shrinks small samples.
+        removed: "half": each player goes with probability 1/2 (the `lime` package's images); "any": every number of
+            players, from one to all, goes as often as any other (its texts), which keeps closer to the example.
 
     Returns:
         An `Attribution` with values (n, players, outputs), the coefficients; `fit` is the weighted R², NaN where the
@@ -57,53 +65,94 @@ def lime(
         raise ValueError(f"evaluations: Expected at least {game.size + 2}, found {evaluations}; try more.")
     if width <= 0 or ridge < 0:
         raise ValueError(f"width, ridge: Expected width > 0 and ridge >= 0, found {width} and {ridge}.")
-    keep, exact = _coalitions(game.size, evaluations, np.random.default_rng(seed))
-    distance = 1 - np.sqrt(keep.mean(1))
-    weight = np.sqrt(np.exp(-((distance / width) ** 2)))
+    if removed not in get_args(Removed):
+        raise ValueError(f"removed: Expected one of {', '.join(get_args(Removed))}, found {removed!r}.")
+    keep, chance = _coalitions(game.size, evaluations, removed, np.random.default_rng(seed))
+    weight = kernel(1 - np.sqrt(keep.mean(1)), width)
+    if chance is not None:
+        weight = weight * chance
     scores = game.values(torch.from_numpy(keep)).numpy()
-    coefficients, half, fit = surrogate(keep, weight, scores, ridge * weight.sum())
-    if exact:
-        half = np.zeros_like(half)
+    coefficients, half, fit = surrogate(keep, weight, scores, ridge)
+    return attribution(coefficients, half if chance is None else np.zeros_like(half), fit, len(keep))
+
+
+def kernel(distance: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """√exp(−d²/width²), the `lime` package's weight of a sample at distance d."""
+    return np.asarray(np.sqrt(np.exp(-((distance / width) ** 2))))
+
+
+def attribution(
+    coefficients: NDArray[np.float64], half: NDArray[np.float64], fit: NDArray[np.float64], evaluations: int
+) -> Attribution:
+    """What `surrogate` found, as every explainer returns it."""
     values, spread = torch.from_numpy(coefficients[:, 1:]), torch.from_numpy(half[:, 1:])
     base = torch.from_numpy(coefficients[:, 0])
-    return Attribution(values, values - spread, values + spread, base, len(keep), fit=torch.from_numpy(fit))
+    return Attribution(values, values - spread, values + spread, base, evaluations, fit=torch.from_numpy(fit))
 
 
 def surrogate(
-    keep: NDArray[np.bool_], weight: NDArray[np.float64], scores: NDArray[np.float64], ridge: float
+    regressors: NDArray[np.bool_] | NDArray[np.float64],
+    weight: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    ridge: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Weighted ridge regression of scores (n, m, outputs) on coalitions (m, players).
+    """Weighted ridge regression of scores (n, m, outputs) on the same regressors for all n.
+
+    Args:
+        regressors: (m, players).
+        weight: (m,), of each sample.
+        scores: (n, m, outputs).
+        ridge: penalty on the squared coefficients, as a share of the total weight.
 
     Returns:
         Coefficients (n, 1 + players, outputs) with the intercept first, half widths of their 95 % intervals (same
         shape), and the weighted R² (n, outputs).
     """
-    design = np.column_stack([np.ones(len(keep)), keep.astype(np.float64)])
-    penalty = ridge * np.eye(design.shape[1])
-    penalty[0, 0] = 0
-    project = (
-        np.linalg.pinv(design.T @ (weight[:, None] * design) + penalty, hermitian=True) @ (design * weight[:, None]).T
-    )
-    coefficients = project @ scores
-    residual = scores - design @ coefficients
-    leverage = np.einsum("kp,pk->k", design, project)
-    # HC3: residuals divided by 1 - leverage, as in the jackknife (MacKinnon and White 1985)
-    honest = residual / np.clip(1 - leverage, 1e-3, None)[:, None]
-    freedom = max(1, len(keep) - design.shape[1])
-    half = stats.t.ppf(0.975, freedom) * np.sqrt(project**2 @ honest**2)
-    share = (weight / weight.sum())[:, None]
-    centre = (share * scores).sum(1, keepdims=True)
-    spread = (share * (scores - centre) ** 2).sum(1)
-    unexplained = (share * residual**2).sum(1)
-    varies = spread > 1e-20 * np.maximum(1, centre[:, 0] ** 2)
-    fit = np.where(varies, 1 - unexplained / np.where(varies, spread, 1), np.nan)
-    return coefficients, np.asarray(half), fit
+    share = weight / weight.sum()
+    values = np.asarray(regressors, dtype=np.float64)
+    mean = share @ values
+    # the intercept is not penalised, so it may be taken out; a column that never varies is then exactly 0
+    design = values - mean
+    weighted = (share[:, None] * design).T
+    size = values.shape[1]
+    # columns that vary together leave eigenvalues that are rounding alone
+    slopes = np.linalg.pinv(weighted @ design + ridge * np.eye(size), rcond=1e-12, hermitian=True) @ weighted
+    leverage = np.einsum("kp,pk->k", design, slopes) + share
+    project = np.concatenate([(share - mean @ slopes)[None], slopes])
+    quantile = stats.t.ppf(0.975, max(1, len(values) - size - 1))
+    parts = []
+    for of_example in scores:  # one by one, for sums over a batch may depend on its size in the last digit
+        centre = share @ of_example
+        rest = of_example - centre
+        coefficients = project @ rest
+        residual = rest - design @ coefficients[1:]
+        coefficients[0] += centre
+        # HC3: residuals divided by 1 - leverage, as in the jackknife (MacKinnon and White 1985)
+        honest = residual / np.clip(1 - leverage, 1e-3, None)[:, None]
+        half = quantile * np.sqrt(project**2 @ honest**2)
+        spread, unexplained = share @ rest**2, share @ residual**2
+        varies = spread > 1e-20 * np.maximum(1, centre**2)
+        parts.append((coefficients, half, np.where(varies, 1 - unexplained / np.where(varies, spread, 1), np.nan)))
+    all_coefficients, all_half, fit = (np.stack(part) for part in zip(*parts, strict=True))
+    return all_coefficients, all_half, fit
 
 
-def _coalitions(players: int, evaluations: int, rng: np.random.Generator) -> tuple[NDArray[np.bool_], bool]:
+def _coalitions(
+    players: int, evaluations: int, removed: Removed, rng: np.random.Generator
+) -> tuple[NDArray[np.bool_], NDArray[np.float64] | None]:
+    """Coalitions (m, players), and how likely each is where all are listed; None where they were drawn."""
     if players < 31 and 2**players <= evaluations:
         codes = np.arange(2**players)[:, None]
-        return (codes >> np.arange(players)) & 1 == 1, True
-    keep = rng.random((evaluations, players)) < 0.5
+        keep = (codes >> np.arange(players)) & 1 == 1
+        if removed == "half":
+            return keep, np.ones(len(keep))
+        gone = players - keep.sum(1)
+        # the whole example is no draw, but a single player needs it; a size shares its chance among its coalitions
+        return keep, np.array([(s > 0 or players == 1) / (players * comb(players, s)) for s in gone.tolist()])
+    if removed == "half":
+        keep = rng.random((evaluations, players)) < 0.5
+    else:
+        gone = rng.integers(1, players + 1, evaluations)
+        keep = rng.permuted(np.tile(np.arange(players), (evaluations, 1)), axis=1) >= gone[:, None]
     keep[0] = True  # the example itself
-    return keep, False
+    return keep, None
