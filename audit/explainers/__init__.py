@@ -9,10 +9,15 @@ from audit.explainers.attention_gradient import GradientRollout, gradient_rollou
 from audit.explainers.attention_heads import head_ablation, head_means
 from audit.explainers.attention_rollout import attention_rollout
 from audit.explainers.attribution import Attribution, CompletenessError
+from audit.explainers.deep_lift import deep_lift, deep_lift_shap
+from audit.explainers.grad_cam import grad_cam
+from audit.explainers.gradient_shap import gradient_shap
 from audit.explainers.integrated_gradients import integrated_gradients
 from audit.explainers.kernel_shap import kernel_shap
 from audit.explainers.lime import lime
 from audit.explainers.lime_tabular import lime_tabular
+from audit.explainers.noise_tunnel import noise_tunnel, smooth_grad
+from audit.explainers.occlusion import occlusion
 from audit.explainers.saliency import gradient_x_input, saliency
 
 __all__ = [
@@ -23,7 +28,11 @@ __all__ = [
     "attention",
     "attention_maps",
     "attention_rollout",
+    "deep_lift",
+    "deep_lift_shap",
+    "grad_cam",
     "gradient_rollout",
+    "gradient_shap",
     "gradient_x_input",
     "head_ablation",
     "head_means",
@@ -31,5 +40,8 @@ __all__ = [
     "kernel_shap",
     "lime",
     "lime_tabular",
+    "noise_tunnel",
+    "occlusion",
     "saliency",
+    "smooth_grad",
 ]

@@ -1,13 +1,16 @@
-"""What the gradient explainers share: scores of chosen outputs and their gradients, in bounded batches."""
+"""What the gradient explainers share: scores of chosen outputs and their gradients, in bounded batches, and refusals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from attacks.guard import Guard
+from audit.explainers.attribution import Attribution, CompletenessError
 from audit.explainers.game import MEMORY, in_range, outputs_of
 
 Model: TypeAlias = Callable[[Tensor], Tensor]
@@ -16,6 +19,100 @@ Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 #: points of one differentiable pass
 POINTS = 512
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a method finds for one score of n examples; all float64 on the CPU.
+
+    Attributes:
+        values: (n, ...) shaped like the inputs.
+        low: lower ends of the 95 % intervals.
+        high: upper ends.
+        base: (n,) the score that the values start from.
+        full: (n,) the score of the example.
+        error: (n,) relative completeness error, beyond what rounding and sampling explain.
+        evaluations: gradients taken for the hardest example.
+    """
+
+    values: Tensor
+    low: Tensor
+    high: Tensor
+    base: Tensor
+    full: Tensor
+    error: Tensor
+    evaluations: int
+
+
+def attribution(found: Sequence[Found]) -> Attribution:
+    """The scores of all outputs side by side."""
+    values, low, high = (
+        torch.stack([getattr(f, which).flatten(1) for f in found], dim=2) for which in ("values", "low", "high")
+    )
+    base, error = (torch.stack([getattr(f, which) for f in found], dim=1) for which in ("base", "error"))
+    return Attribution(values, low, high, base, max(f.evaluations for f in found), error=error)
+
+
+def complete(method: str, error: Tensor, tolerance: float, advice: str) -> None:
+    """Refuse relative completeness errors (n, ...) above the tolerance.
+
+    Raises:
+        CompletenessError: one is; the message names the method, the example and the error.
+    """
+    worst = float(error.max())
+    if worst > tolerance:
+        row = int(error.flatten(1).max(dim=1).values.argmax()) if error.ndim > 1 else int(error.argmax())
+        raise CompletenessError(
+            f"{method}: Expected attributions that add up to f(x) - f(baseline) within {tolerance:g} of it, found an "
+            f"error of {worst:.2g} for example {row}; {advice}"
+        )
+
+
+def rounding(base: Tensor, full: Tensor, dtype: torch.dtype) -> Tensor:
+    """What rounding alone may do to the difference of two scores."""
+    return 16 * torch.finfo(dtype).eps * (base.abs() + full.abs() + 1e-3)
+
+
+def relative(gap: Tensor, change: Tensor) -> Tensor:
+    """Gaps as shares of the change they miss; where nothing is missed 0."""
+    return gap.clamp(min=0) / change.abs().clamp(min=torch.finfo(torch.float64).tiny)
+
+
+def guarded(model: Model, inputs: Tensor) -> Guard:
+    """Inside, a module is in eval mode with frozen weights; outside, it and all global generators are as before.
+
+    cuDNN's recurrent layers, which have no gradient in eval mode, are replaced by those of torch.
+    """
+    return Guard(model, tuple(inputs.shape[1:]), inputs.dtype)
+
+
+def unsaturated(model: Model, inputs: Tensor) -> None:
+    """Refuse examples whose probability has no gradient left, for methods that look at nothing else.
+
+    Raises:
+        ValueError: the model returns probabilities and one of them is 1 to the last digit.
+    """
+    size = points_per_pass(inputs)
+    for start in range(0, len(inputs), size):
+        with torch.no_grad():
+            scores = model(inputs[start : start + size])
+        if bool((scores < 0).any()) or bool(((scores.sum(1) - 1).abs() > 1e-3).any()) or scores.shape[1] < 2:
+            return
+        sure = scores.max(dim=1).values >= 1 - 4 * torch.finfo(scores.dtype).eps
+        if bool(sure.any()):
+            row = start + int(sure.int().argmax())
+            raise ValueError(
+                f"model: Expected scores that move with the inputs, found a probability of 1 for example {row}, "
+                "whose gradient is lost; try logits or log-odds."
+            )
+
+
+def scores_at(score: Score, points: Tensor, rows: Tensor) -> Tensor:
+    """Scores of points in bounded passes without gradient, (m,) float64 on the CPU."""
+    size = points_per_pass(points)
+    with torch.no_grad():
+        parts = [score(points[i : i + size], rows[i : i + size]) for i in range(0, len(points), size)]
+    return torch.cat(parts).to("cpu", torch.float64)
 
 
 def points_per_pass(inputs: Tensor) -> int:
@@ -60,6 +157,21 @@ def examine(inputs: Tensor, **others: Tensor) -> None:
             raise ValueError(
                 f"{name}: Expected shape {tuple(inputs.shape)}, or one row for all, found {tuple(value.shape)}."
             )
+
+
+def examine_background(inputs: Tensor, background: Tensor) -> None:
+    """Refuse background rows that are not like the inputs.
+
+    Raises:
+        ValueError: they are no finite float rows (b, ...) of the inputs' shape, dtype and device.
+    """
+    same = isinstance(background, Tensor) and background.shape[1:] == inputs.shape[1:] and len(background) > 0
+    if not same or background.dtype != inputs.dtype or background.device != inputs.device:
+        wanted = f"rows of shape {tuple(inputs.shape[1:])} as {inputs.dtype} on {inputs.device}"
+        found = f"{tuple(background.shape)} {background.dtype}" if isinstance(background, Tensor) else type(background)
+        raise ValueError(f"background: Expected {wanted}, found {found}.")
+    if not bool(torch.isfinite(background).all()):
+        raise ValueError("background: Expected finite numbers, found NaN or infinity.")
 
 
 def each_output(model: Model, inputs: Tensor, targets: int | Sequence[int] | Tensor | None) -> list[Score]:
