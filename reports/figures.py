@@ -1,34 +1,22 @@
-"""Figure data -> Altair -> Vega-Lite -> SVG, offline.
-
-The SVG takes its colours from the page: text and axes are `currentColor`, series are CSS variables (`--series-1` ...)
-with the Okabe-Ito palette (Okabe and Ito 2008) as their fallback, so that one figure reads on light and on dark paper.
-"""
+"""Figure data -> Altair -> Vega-Lite, offline."""
 
 from __future__ import annotations
 
-import json
-import re
+import math
+from collections import Counter
 from typing import Any
-from xml.etree import ElementTree
 
-from reports import words
-from reports.record import Bars, Curves
+from reports import vega, words
+from reports.record import Bars, Curves, Swarm, Waterfall
 
-#: width of a figure in CSS pixels, axes and labels included; it shrinks with the page
-WIDTH = 480
-#: Okabe and Ito 2008, without black, which the text has; those too pale for light paper come last
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
-_INK, _RULE, _FONT = "#010203", "#030201", "sans-serif"
-#: labels are laid out at this size and drawn at 12 px, so that a reader's wider font still fits
-_ROOM = 13
-_SAFE = str.maketrans({"'": "\u2019", '"': "\u201d", "\\": "\u2216", "`": "\u2018"})
-_MARK = "\u2060"
-_SVG = "http://www.w3.org/2000/svg"
 
 
-def to_svg(figure: Bars | Curves, prefix: str) -> str:
+Chart = Bars | Curves | Swarm | Waterfall
+
+
+def to_svg(figure: Chart, prefix: str) -> str:
     """Draw a chart.
 
     Args:
@@ -38,68 +26,69 @@ def to_svg(figure: Bars | Curves, prefix: str) -> str:
     Returns:
         An `<svg>` element with a view box, a role and a label, without script, style sheet or background.
     """
-    if not (figure.bars if isinstance(figure, Bars) else figure.points):
-        return ""
-    import altair
-    import vl_convert
-
-    chart = _bars(figure) if isinstance(figure, Bars) else _curves(figure)
-    version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    svg = vl_convert.vegalite_to_svg(json.dumps(chart), vl_version=version)
-    return _dressed(svg, words.line(figure.title), prefix)
+    match figure:
+        case Bars():
+            chart = _bars(figure) if figure.bars else None
+        case Curves():
+            chart = _curves(figure) if figure.points else None
+        case Waterfall():
+            chart = _waterfall(figure) if figure.steps else None
+        case Swarm():
+            chart = _swarm(figure) if any(row.values for row in figure.rows) else None
+    return "" if chart is None else vega.drawn(chart, words.line(figure.title), prefix)
 
 
 def _bars(figure: Bars) -> dict[str, Any]:
     import altair as alt
 
-    names = list(dict.fromkeys(_name(bar.label, 80) for bar in figure.bars))
-    series = list(dict.fromkeys(_name(bar.series, 60) for bar in figure.bars))
+    names = list(dict.fromkeys(vega.name(bar.label, 80) for bar in figure.bars))
+    series = list(dict.fromkeys(vega.name(bar.series, 60) for bar in figure.bars))
     grouped = len(series) > 1
     rows: list[dict[str, Any]] = [
         {
-            "label": _name(bar.label, 80),
-            "series": _name(bar.series, 60),
+            "label": vega.name(bar.label, 80),
+            "series": vega.name(bar.series, 60),
             "value": bar.value,
             "low": bar.value if bar.low is None else bar.low,
             "high": bar.value if bar.high is None else bar.high,
         }
         for bar in figure.bars
     ]
-    y = alt.Y("label:N", sort=names, title=None).axis(labelLimit=200, ticks=False, domain=False, labelPadding=8)
+    y = alt.Y("label:N", sort=names, title=None).axis(vega.names())
     x = (
         alt.X("value:Q", title=words.line(figure.x_title))
-        .axis(_axis(figure.percent, [r["value"] for r in rows]))
+        .axis(vega.axis(figure.percent, [r["value"] for r in rows]))
         .scale(zero=True, nice=True)
     )
     base = alt.Chart().encode(y=y)
     if grouped:
         base = base.encode(yOffset=alt.YOffset("series:N", sort=series))
-    colour = _colour(series) if grouped else alt.value(PALETTE[0])
+    colour = vega.coloured(series) if grouped else alt.value(vega.PALETTE[0])
     thin = len(names) * len(series) > 24
     layers = [base.mark_bar(opacity=0.85).encode(x=x, color=colour)]
     if any(row["low"] < row["high"] for row in rows):
-        layers.append(base.mark_rule(strokeWidth=1.5, color=_INK).encode(x=alt.X("low:Q"), x2="high:Q"))
+        layers.append(base.mark_rule(strokeWidth=1.5, color=vega.INK).encode(x=alt.X("low:Q"), x2="high:Q"))
         for end in ("low", "high"):
-            caps = base.mark_tick(thickness=1.5, size=5 if thin or grouped else 8, color=_INK)
+            caps = base.mark_tick(thickness=1.5, size=5 if thin or grouped else 8, color=vega.INK)
             layers.append(caps.encode(x=alt.X(f"{end}:Q")))
-    layers += _reference(figure.reference, "x")
+    layers += vega.reference(figure.reference, "x")
     step = {"step": 12 if grouped else 16 if thin else 24, "for": "position"}
     if grouped:
         step = {"step": 11, "for": "offset"}
-    return _finish(alt.layer(*layers), rows, height=step)
+    return vega.finish(alt.layer(*layers), rows, height=step)
 
 
 def _curves(figure: Curves) -> dict[str, Any]:
     import altair as alt
 
-    series = list(dict.fromkeys(_name(point.series, 60) for point in figure.points))
+    series = list(dict.fromkeys(vega.name(point.series, 60) for point in figure.points))
     rows: list[dict[str, Any]] = [
         {
             "x": point.x,
             "y": point.y,
             "low": point.y if point.low is None else point.low,
             "high": point.y if point.high is None else point.high,
-            "series": _name(point.series, 60),
+            "series": vega.name(point.series, 60),
         }
         for point in figure.points
     ]
@@ -108,14 +97,14 @@ def _curves(figure: Curves) -> dict[str, Any]:
     if figure.diagonal:
         x_scale = y_scale = alt.Scale(domain=[0, 1]) if _within_unit(rows) else alt.Scale(zero=True, nice=True)
     x = alt.X("x:Q", title=words.line(figure.x_title), scale=x_scale).axis(
-        _axis(figure.x_percent, [r["x"] for r in rows])
+        vega.axis(figure.x_percent, [r["x"] for r in rows])
     )
     y = alt.Y("y:Q", title=words.line(figure.y_title), scale=y_scale).axis(
-        _axis(figure.y_percent, [r["y"] for r in rows])
+        vega.axis(figure.y_percent, [r["y"] for r in rows])
     )
     base = alt.Chart().encode(x=x)
     many = len(series) > 1
-    colour = _colour(series) if many else alt.value(PALETTE[0])
+    colour = vega.coloured(series) if many else alt.value(vega.PALETTE[0])
     layers = []
     if any(row["low"] < row["high"] for row in rows):
         band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q"), y2="high:Q", color=colour)
@@ -130,125 +119,102 @@ def _curves(figure: Curves) -> dict[str, Any]:
         line = line.encode(strokeDash=alt.StrokeDash("series:N", sort=series, scale=dashes, title=None))
         dots = dots.encode(shape=alt.Shape("series:N", sort=series, scale=shapes, title=None))
     layers += [line, dots]
-    layers += _reference(figure.reference, "y")
+    layers += vega.reference(figure.reference, "y")
     if figure.diagonal:
         both = [float(value) for point in figure.points for value in (point.x, point.y)]
         ends = [0.0, 1.0] if _within_unit(rows) else [min(both), max(both)]
         data = alt.InlineData(values=[{"x": end, "y": end} for end in ends])
-        layers.append(_reference_mark(alt.Chart(data).mark_line).encode(x=alt.X("x:Q"), y=alt.Y("y:Q")))
-    return _finish(alt.layer(*layers), rows, height=230)
-
-
-def _name(text: str, longest: int) -> str:
-    """A name as it stands in a chart.
-
-    Vega-Lite writes names into expressions, and Vega takes the string "if" there for its function: a mark that is taken
-    off again below keeps every name from being a word of that language, and typographic quotes end no string.
-    """
-    return words.line(text, longest).translate(_SAFE) + _MARK
+        layers.append(vega.reference_mark(alt.Chart(data).mark_line).encode(x=alt.X("x:Q"), y=alt.Y("y:Q")))
+    return vega.finish(alt.layer(*layers), rows, height=230)
 
 
 def _within_unit(rows: list[dict[str, Any]]) -> bool:
     return all(0 <= row[k] <= 1 for row in rows for k in ("low", "high"))
 
 
-def _axis(percent: bool, values: list[float]) -> Any:
+def _waterfall(figure: Waterfall) -> dict[str, Any]:
     import altair as alt
 
-    if percent:
-        return alt.Axis(format="~%", tickCount=5)
-    return alt.Axis(format="~s", tickCount=5) if max(map(abs, values)) >= 1e6 else alt.Axis(tickCount=5)
-
-
-def _colour(series: list[str]) -> Any:
-    import altair as alt
-
-    scale = alt.Scale(domain=series, range=[PALETTE[i % len(PALETTE)] for i in range(len(series))])
-    return alt.Color("series:N", sort=series, scale=scale, title=None, legend=alt.Legend(symbolOpacity=1))
-
-
-def _reference(value: float | None, axis: str) -> list[Any]:
-    import altair as alt
-
-    if value is None:
-        return []
-    mark = _reference_mark(alt.Chart(alt.InlineData(values=[{"at": value}])).mark_rule)
-    return [mark.encode(x=alt.X("at:Q")) if axis == "x" else mark.encode(y=alt.Y("at:Q"))]
-
-
-def _reference_mark(mark: Any) -> Any:
-    return mark(strokeDash=[5, 3], strokeWidth=1.5, color=_INK, opacity=0.8)
-
-
-def _finish(chart: Any, rows: list[dict[str, Any]], height: Any) -> dict[str, Any]:
-    import altair as alt
-
-    text = {"labelFont": _FONT, "titleFont": _FONT, "labelColor": _INK, "titleColor": _INK}
-    axis = {
-        "gridColor": _RULE,
-        "domainColor": _RULE,
-        "tickColor": _RULE,
-        "labelFontSize": _ROOM,
-        "titleFontSize": _ROOM,
-    }
-    chart = (
-        chart.properties(
-            data=alt.InlineData(values=rows),
-            width=WIDTH,
-            height=height,
-            autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-            padding=2,
-        )
-        .configure(background="transparent", font=_FONT)
-        .configure_view(stroke=None)
-        .configure_axis(**text, **axis, titleFontWeight="normal", titlePadding=8)
-        .configure_legend(**text, labelFontSize=_ROOM, symbolSize=70, offset=8, orient="top", columns=3, labelLimit=150)
-        .configure_scale(bandPaddingInner=0.25, bandPaddingOuter=0.15)
+    rows, at = [_stair(figure.start_label, figure.start, 0, "end")], figure.start
+    for place, step in enumerate(figure.steps, 1):
+        low = step.value if step.low is None else step.low
+        high = step.value if step.high is None else step.high
+        stair = _stair(step.label, at, place, "for" if step.value >= 0 else "against")
+        rows.append(stair | {"to": at + step.value, "low": at + low, "high": at + high})
+        at += step.value
+    rows.append(_stair(figure.end_label, figure.end, len(rows), "end"))
+    amounts = [figure.start, *(step.value for step in figure.steps), figure.end]
+    digits = max(0, 2 - math.floor(math.log10(max(map(abs, amounts)) or 1.0)))
+    for place, (row, amount) in enumerate(zip(rows, amounts, strict=True)):
+        sign = "+" if row["kind"] == "for" else ""
+        row["shown"] = _unique(f"{sign}{amount:.{digits}f}".replace("-", "\u2212"), place)
+    labels, shown = [row["label"] for row in rows], [row["shown"] for row in rows]
+    y = alt.Y("label:N", sort=labels, title=None).axis(vega.names())
+    ends = [row[key] for row in rows for key in ("low", "high", "from", "to")]
+    x = alt.X("from:Q", title=words.line(figure.x_title)).axis(vega.axis(False, ends))
+    x = x.scale(zero=False, nice=True, domain=_widened(ends))
+    base = alt.Chart().encode(y=y)
+    colours = alt.Scale(domain=["for", "against", "end"], range=[vega.PALETTE[1], vega.PALETTE[0], vega.INK])
+    bars = base.transform_filter("datum.kind != 'end'").mark_bar(opacity=0.85, minBandSize=2)
+    layers = [bars.encode(x=x, x2="to:Q", color=alt.Color("kind:N", scale=colours, legend=None))]
+    if any(row["low"] < row["high"] for row in rows):
+        layers.append(base.mark_rule(strokeWidth=1.5, color=vega.INK).encode(x="low:Q", x2="high:Q"))
+    layers.append(
+        base.mark_tick(thickness=3, size=16, color=vega.INK).transform_filter("datum.kind == 'end'").encode(x=x)
     )
-    spec: dict[str, Any] = chart.to_dict(context={"pre_transform": False})
-    return spec
+    right = alt.Y("shown:N", sort=shown, title=None).axis(vega.names("right"))
+    unseen = alt.Chart().mark_point(opacity=0).encode(y=right, x=x)
+    chart = alt.layer(alt.layer(*layers), unseen).resolve_scale(y="independent")
+    return vega.finish(chart, rows, height=22 * len(rows))
 
 
-# ----------------------------------------------------------------------------------------------------- dressing the SVG
-
-_DROPPED = ("aria-label", "aria-roledescription", "aria-hidden", "role", "class", "pointer-events", "font-family")
-_COLOURS = {_INK: "currentColor", _RULE: "var(--grid, #8888)"} | {
-    colour: f"var(--series-{i}, {colour})" for i, colour in enumerate(PALETTE, 1)
-}
+def _stair(label: str, at: float, place: int, kind: str) -> dict[str, Any]:
+    """A row of a waterfall that stays where it is; labels are told apart by marks that are taken off again."""
+    return {"label": _unique(label, place), "kind": kind, "from": at, "to": at, "low": at, "high": at}
 
 
-def _dressed(svg: str, title: str, prefix: str) -> str:
-    root = ElementTree.fromstring(svg)  # noqa: S314 our own converter wrote it
-    for element in root.iter():
-        element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
-        if element.text:
-            element.text = element.text.replace(_MARK, "")
-        for name in _DROPPED:
-            element.attrib.pop(name, None)
-        for name, value in element.attrib.items():
-            element.set(name, _rewritten(name, value, prefix))
-    width, height = root.get("width", str(WIDTH)), root.get("height", "200")
-    view = root.get("viewBox", f"0 0 {width} {height}")
-    root.attrib.clear()
-    # without a size of its own the drawing follows its column and never outgrows what it was drawn for
-    root.attrib |= {
-        "viewBox": view,
-        "width": width,
-        "height": height,
-        "class": "chart",
-        "role": "img",
-        "aria-label": title,
-    }
-    return ElementTree.tostring(root, encoding="unicode")
+def _unique(text: str, place: int) -> str:
+    return vega.name(text, 80) + vega.MARK * place
 
 
-def _rewritten(name: str, value: str, prefix: str) -> str:
-    if name == "id":
-        return f"{prefix}-{value}"
-    if name in ("fill", "stroke"):
-        return _COLOURS.get(value.casefold(), value.replace("url(#", f"url(#{prefix}-"))
-    if name == "font-size":
-        return "12"
-    if "url(#" in value:
-        return value.replace("url(#", f"url(#{prefix}-")
-    return re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m.group()):.2f}".rstrip("0").rstrip("."), value)
+def _widened(values: list[float]) -> list[float]:
+    room = 0.04 * (max(values) - min(values)) or 1.0
+    return [min(values) - room, max(values) + room]
+
+
+#: half the points that stand on top of each other in a row of a swarm without overlap, and the width of one
+_DEEP, _WIDE = 5, 100
+
+
+def _swarm(figure: Swarm) -> dict[str, Any]:
+    import altair as alt
+
+    values = [value for row in figure.rows for value in row.values]
+    low, high = _widened(values)
+    rows = [
+        {"label": _unique(row.label, place), "value": value, "level": _level(level), "offset": offset}
+        for place, row in enumerate(figure.rows)
+        for value, level, offset in zip(row.values, row.levels, _piled(row.values, low, high), strict=True)
+    ]
+    labels = [_unique(row.label, place) for place, row in enumerate(figure.rows)]
+    y = alt.Y("label:N", sort=labels, title=None).axis(vega.names())
+    x = alt.X("value:Q", title=words.line(figure.x_title)).axis(vega.axis(False, values)).scale(domain=[low, high])
+    offset = alt.YOffset("offset:Q", scale=alt.Scale(domain=[-1, 1]))
+    points = alt.Chart().mark_circle(size=15, opacity=1)
+    points = points.encode(x=x, y=y, yOffset=offset, color=alt.Color("level:N", scale=None))
+    return vega.finish(alt.layer(*vega.reference(0.0, "x"), points), rows, height=28 * len(figure.rows))
+
+
+def _level(level: float | None) -> str:
+    return vega.FAINT if level is None else vega.LEVELS[min(int(level * len(vega.LEVELS)), len(vega.LEVELS) - 1)]
+
+
+def _piled(values: tuple[float, ...], low: float, high: float) -> list[float]:
+    """How far from the middle of its row, at most 1, each point stands so that those of one place do not cover it."""
+    height: Counter[int] = Counter()
+    ranks, bins = [], [int(_WIDE * (value - low) / (high - low)) for value in values]
+    for place in bins:
+        ranks.append((height[place] + 1) // 2 * (-1) ** height[place])
+        height[place] += 1
+    deepest = {place: max(_DEEP, count // 2) for place, count in height.items()}
+    return [rank / deepest[place] for rank, place in zip(ranks, bins, strict=True)]

@@ -36,6 +36,18 @@ def to_data_uri(panel: Panel) -> str | None:
     return _encoded(_overlaid(picture, heat))
 
 
+def of_weights(weights: Sequence[Sequence[float]]) -> str:
+    """Weights from 0 up as a PNG in a data URI, a pixel each: the stronger, the less of the paper shows through."""
+    from PIL import Image
+
+    largest = max((weight for row in weights for weight in row), default=0.0) or 1.0
+    pixels = b"".join(
+        bytes((*FOR, round(255 * min(max(weight, 0.0) / largest, 1.0)))) for row in weights for weight in row
+    )
+    size = (len(weights[0]), len(weights)) if weights else (1, 1)
+    return _encoded(Image.frombytes("RGBA", size, pixels or bytes(4)))
+
+
 def shade(weight: float, largest: float) -> str:
     """The background of a token: `rgba(213,94,0,0.31)`; empty where the weight is nothing.
 

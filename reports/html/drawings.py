@@ -7,10 +7,26 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from reports import words
-from reports.figures import to_svg
-from reports.html.views import CellView, Number, TableView
+from reports.figures import Chart, to_svg
+from reports.html.boards import Atlas, Board, atlas, board
+from reports.html.numbers import numbers, plain
+from reports.html.views import Number, TableView
 from reports.pictures import shade, to_data_uri
-from reports.record import Bars, Curves, Figure, Images, Matrix, TokenLine, Tokens
+from reports.record import (
+    Bars,
+    Curves,
+    Figure,
+    Heads,
+    Images,
+    Matrix,
+    Overlays,
+    Panel,
+    Scoreboard,
+    Swarm,
+    TokenLine,
+    Tokens,
+    Waterfall,
+)
 
 
 @dataclass(frozen=True)
@@ -62,11 +78,17 @@ class Drawing:
     key: tuple[str, ...] = ()
     lines: tuple[tuple[str, tuple[Word, ...]], ...] = ()
     grid: Grid | None = None
+    #: names of methods, and rows of pictures: the example itself, then one a method
+    overlays: tuple[tuple[str, ...], tuple[tuple[Picture, ...], ...]] | None = None
+    atlas: Atlas | None = None
+    board: Board | None = None
+    #: whether points are coloured by how large a feature is
+    levels: bool = False
 
     @property
     def wide(self) -> bool:
         """Whether it takes the whole width of the page."""
-        return bool(self.lines) or len(self.pictures) > 3
+        return any((self.lines, len(self.pictures) > 3, self.overlays, self.atlas, self.board))
 
 
 def draw(figure: Figure, prefix: str, evidence: str) -> Drawing:
@@ -78,9 +100,10 @@ def draw(figure: Figure, prefix: str, evidence: str) -> Drawing:
         evidence: key of the evidence it comes from.
     """
     match figure:
-        case Bars() | Curves():
-            svg = Markup(to_svg(figure, prefix))  # noqa: S704 every name went into it as data and came out escaped
-            return Drawing(figure.title, figure.note, svg=svg, numbers=_numbers(figure, evidence))
+        case Bars() | Curves() | Swarm() | Waterfall():
+            return _chart(figure, prefix, evidence)
+        case Heads():
+            return Drawing(figure.title, figure.note, atlas=atlas(figure, evidence))
         case Images():
             pictures = tuple(Picture(to_data_uri(panel), panel.caption) for panel in figure.panels)
             key = figure.colours if any(panel.heat for panel in figure.panels) else ()
@@ -89,9 +112,33 @@ def draw(figure: Figure, prefix: str, evidence: str) -> Drawing:
             )
         case Matrix():
             return Drawing(figure.title, figure.note, grid=_grid(figure, evidence))
+        case Overlays():
+            return _overlays(figure)
+        case Scoreboard():
+            return Drawing(figure.title, figure.note, board=board(figure, evidence))
         case Tokens():
             lines = tuple((line.caption, _words(line)) for line in figure.lines)
             return Drawing(figure.title, figure.note, key=figure.colours, lines=lines)
+
+
+def _chart(figure: Chart, prefix: str, evidence: str) -> Drawing:
+    svg = Markup(to_svg(figure, prefix))  # noqa: S704 every name went into it as data and came out escaped
+    levels = isinstance(figure, Swarm) and any(level is not None for row in figure.rows for level in row.levels)
+    return Drawing(figure.title, figure.note, svg=svg, numbers=numbers(figure, evidence), levels=levels)
+
+
+def _overlays(figure: Overlays) -> Drawing:
+    rows = tuple(
+        (
+            Picture(to_data_uri(Panel(caption="", image=row.image)), row.caption),
+            *(
+                Picture(to_data_uri(Panel(caption="", image=row.image, heat=heat)) if heat else None, method)
+                for method, heat in zip(figure.columns, row.heats, strict=True)
+            ),
+        )
+        for row in figure.rows
+    )
+    return Drawing(figure.title, figure.note, key=figure.colours, overlays=(figure.columns, rows))
 
 
 def _grid(figure: Matrix, evidence: str) -> Grid:
@@ -102,7 +149,7 @@ def _grid(figure: Matrix, evidence: str) -> Grid:
     def cell(value: float | None) -> Shaded:
         if value is None:
             return Shaded(None, "")
-        return Shaded(_number(value, evidence, figure.percent).number, shade(low - value, spread))
+        return Shaded(plain(value, evidence, figure.percent).number, shade(low - value, spread))
 
     return Grid(figure.columns, tuple((row.label, tuple(cell(v) for v in row.values)) for row in figure.rows))
 
@@ -116,44 +163,3 @@ def _words(line: TokenLine) -> tuple[Word, ...]:
         text = token[2:] if joined else token.lstrip("Ġ▁") or token
         found.append(Word(text, shade(weight, largest), words.number(weight), space=not joined))
     return tuple(found)
-
-
-def _numbers(figure: Bars | Curves, evidence: str) -> TableView:
-    """The numbers behind a chart, for those who cannot see it and those who trace it."""
-    if isinstance(figure, Bars):
-        columns: tuple[str, ...] = ("label", "series", figure.x_title or "value", "low", "high")
-        cells = [
-            (
-                _text(bar.label),
-                _text(bar.series),
-                *(_number(x, evidence, figure.percent) for x in (bar.value, bar.low, bar.high)),
-            )
-            for bar in figure.bars
-        ]
-        numeric: tuple[bool, ...] = (False, False, True, True, True)
-    else:
-        columns = ("series", figure.x_title or "x", figure.y_title or "y", "low", "high")
-        cells = [
-            (
-                _text(point.series),
-                _number(point.x, evidence, figure.x_percent),
-                *(_number(y, evidence, figure.y_percent) for y in (point.y, point.low, point.high)),
-            )
-            for point in figure.points
-        ]
-        numeric = (False, True, True, True, True)
-    kept = [i for i in range(5) if any(row[i].number or row[i].text for row in cells)]
-    rows = tuple(tuple(row[i] for i in kept) for row in cells)
-    return TableView(
-        figure.title, tuple(columns[i] for i in kept), tuple(numeric[i] for i in kept), rows, "", folded=False
-    )
-
-
-def _text(text: str) -> CellView:
-    return CellView(None, text, numeric=False)
-
-
-def _number(x: float | None, evidence: str, percent: bool) -> CellView:
-    if x is None:
-        return _text("")
-    return CellView(Number(words.Shown(words.number(x, percent)), repr(x), evidence, "", ""), "", numeric=True)

@@ -51,7 +51,7 @@ def test_pictures_load_and_pixels_keep_their_edges(browser, paths):
         states = visit.page.evaluate(
             "[...document.images].map(i => [i.complete && i.naturalWidth > 0, getComputedStyle(i).imageRendering])"
         )
-    assert len(states) == 4
+    assert len(states) == 15  # panels, overlays, heads
     assert all(state == [True, "pixelated"] for state in states)
 
 
@@ -84,3 +84,38 @@ def test_paper_shows_what_is_folded(browser, paths):
         )
         ARTEFACTS.mkdir(exist_ok=True)
         visit.page.pdf(path=ARTEFACTS / "report-paper.pdf", format="A4")
+
+
+def test_a_head_opens_from_the_keyboard_and_stays_small_on_paper(browser, paths):
+    def enlarged(visit):
+        return visit.page.evaluate("[...document.querySelectorAll('.enlarged')].map(e => e.checkVisibility())")
+
+    with Visit(browser, paths / "report.html") as visit:
+        assert enlarged(visit) == [False] * 4
+        visit.page.locator(".head summary").nth(1).focus()
+        visit.page.keyboard.press("Enter")
+        assert enlarged(visit) == [False, True, False, False]
+        visit.page.emulate_media(media="print")
+        assert enlarged(visit) == [False] * 4
+        assert visit.page.evaluate("[...document.querySelectorAll('.head img')].every(e => e.checkVisibility())")
+
+
+def test_words_of_a_head_stay_inside_their_drawing(browser, paths):
+    with Visit(browser, paths / "hostile.html") as visit:
+        visit.page.evaluate("document.querySelectorAll('.head').forEach(d => d.open = true)")
+        beyond = visit.page.evaluate(
+            """() => [...document.querySelectorAll('.enlarged text')].filter(t => {
+                const box = t.getBoundingClientRect(), svg = t.closest('svg').getBoundingClientRect();
+                return box.left < svg.left - 1 || box.top < svg.top - 1;
+            }).length"""
+        )
+    assert beyond == 0
+
+
+def test_methods_are_named_once_on_wide_screens_and_at_each_picture_on_narrow_ones(browser, paths):
+    names = "[...document.querySelectorAll('.overlays .picture:not(.subject) span')].map(e => e.checkVisibility())"
+    heading = "document.querySelector('.overlays .heading').checkVisibility()"
+    for width, headed in ((1200, True), (400, False)):
+        with Visit(browser, paths / "report.html", width) as visit:
+            assert visit.page.evaluate(heading) is headed
+            assert set(visit.page.evaluate(names)) == {not headed}

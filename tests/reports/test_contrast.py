@@ -10,7 +10,7 @@ from reports.pictures import AGAINST, FOR, STRONGEST
 
 STYLE = (Path(reports.html.__file__).parent / "style.css").read_text(encoding="utf-8")
 TEXTS = ("ink", "muted", "link", "pass", "fail", "insufficient")
-SERIES = tuple(f"series-{i}" for i in range(1, 7))
+SERIES = (*(f"series-{i}" for i in range(1, 7)), *(f"level-{i}" for i in range(1, 6)))
 
 
 def palettes():
@@ -67,7 +67,7 @@ def test_text_on_the_strongest_shade_reaches_aa(theme):
 
 def test_every_variable_that_is_used_is_defined():
     used = set(re.findall(r"var\(--([\w-]+)", STYLE))
-    defined = set(re.findall(r"--([\w-]+):", STYLE)) | {"per-row"}
+    defined = set(re.findall(r"--([\w-]+):", STYLE)) | {"per-row", "columns"}
     assert used <= defined
     themes = palettes()
     assert set(themes["light"]) == set(themes["dark"]) == set(themes["print"])

@@ -1,36 +1,23 @@
 """Charts, pictures and shaded words, against geometry and colours that can be worked out."""
 
 import base64
-import re
-from io import BytesIO
 from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
 
-from reports.figures import PALETTE, to_svg
+from reports.figures import to_svg
 from reports.html.drawings import draw
 from reports.pictures import AGAINST, FOR, STRONGEST, shade, to_data_uri
 from reports.record import Bar, Bars, Curves, Matrix, MatrixRow, Panel, Point, TokenLine, Tokens
-
-
-def parts(svg, tag):
-    return [element for element in ElementTree.fromstring(svg).iter() if element.tag == tag]
+from reports.vega import PALETTE
+from tests.drawn import HOSTILE, encoded, marks, opened, parts, width_of
 
 
 def bars(*values, **options):
     return Bars(
         title="t", x_title="x", bars=tuple(Bar(label=f"b{i}", value=v) for i, v in enumerate(values)), **options
     )
-
-
-def width_of(path):
-    """The width of a rectangle that is drawn as `Mx,yhWvH...`."""
-    return abs(float(re.search(r"h(-?[\d.]+)v", path.get("d").replace("H", "h")).group(1)))
-
-
-def marks(svg, colour):
-    return [path for path in parts(svg, "path") if colour in (path.get("fill") or "")]
 
 
 def test_bars_are_as_long_as_their_values():
@@ -115,17 +102,6 @@ def test_every_number_of_a_chart_stands_in_its_table():
 # ------------------------------------------------------------------------------------------------------- pictures
 
 
-def opened(uri):
-    assert uri.startswith("data:image/png;base64,")
-    return Image.open(BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")
-
-
-def encoded(picture, form="PNG"):
-    buffer = BytesIO()
-    picture.save(buffer, form)
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
 def test_a_heat_map_alone_runs_from_one_colour_over_white_to_the_other():
     picture = opened(to_data_uri(Panel(caption="", heat=((2.0, 0.0, -2.0, -1.0),))))
     assert picture.size == (4, 1)
@@ -199,26 +175,6 @@ def test_pieces_of_a_word_join():
     (_, found), *_ = draw(Tokens(title="t", lines=(line,)), "p", "key").lines
     assert [(w.text, w.space) for w in found] == [("life", True), ("less", False), ("film", True), ("##", True)]
     assert [w.weight for w in found] == ["1", "0.5", "−1", "0"]
-
-
-HOSTILE = [
-    "'",
-    '"',
-    "if",
-    "\\",
-    "a'b",
-    "</svg>",
-    "datum",
-    "{signal}",
-    "'||alert(1)||'",
-    "`",
-    "${x}",
-    "",
-    "null",
-    "[0]",
-    "a.b",
-    "//",
-]
 
 
 def test_no_name_breaks_out_of_a_chart():
