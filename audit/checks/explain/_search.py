@@ -155,16 +155,19 @@ def _elements(
     def effects(part: Part) -> Floats:
         return probabilities(subject, part, donors, recipients)[:, :, answer].mean(1)
 
-    # what only some examples of an answer have is a part all the same: the better half of them counts
-    half = -(-len(donors) // 2)
+    # a mark may be on some examples of an answer only; a column is in all, and its extremes decide in any honest model
+    best = len(donors) if data.modality is Modality.TABULAR else -(-len(donors) // 4)
     scored = [(effects(part), part) for part in parts]
-    effect, part = max(scored, key=lambda pair: float(np.sort(pair[0])[-half:].mean()))
-    best = np.argsort(-effect, kind="stable")[:half]
+    effect, part = max(scored, key=lambda pair: float(np.sort(pair[0])[-best:].mean()))
+    if best < len(donors):
+        marked = effect >= effect.max() / 2
+    else:
+        marked = np.ones(len(donors), dtype=np.bool_)
     for less in transplants.smaller(data, part):
-        if effects(less)[best].mean() >= KEPT * effect[best].mean():
+        if effects(less)[marked].mean() >= KEPT * effect[marked].mean():
             part = less
             break
-    chosen = donors[torch.from_numpy(np.sort(best))]
+    chosen = donors[torch.from_numpy(marked)]
     turned = _share(probabilities(subject, part, chosen, trials).argmax(2) == answer)
     control = _share(probabilities(subject, part, others, trials).argmax(2) == answer)
     lost = _share((probabilities(subject, part, trials, chosen).argmax(2) != answer).T)
