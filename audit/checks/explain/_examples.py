@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +30,12 @@ class Examples:
     rows: Dataset
     targets: Tensor
     background: Dataset
+
+    def first(self, number: int) -> Examples:
+        """The first of these examples."""
+        if number >= len(self.rows):
+            return self
+        return replace(self, rows=self.rows.take(np.arange(number)), targets=self.targets[:number])
 
     def attribute(
         self, method: str, rng: np.random.Generator, evaluations: int, removal: str | None = None
