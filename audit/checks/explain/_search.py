@@ -153,7 +153,8 @@ def _elements(
     trials: Inputs,
 ) -> Found:
     def effects(part: Part) -> Floats:
-        return probabilities(subject, part, donors, recipients)[:, :, answer].mean(1)
+        effect: Floats = probabilities(subject, part, donors, recipients)[:, :, answer].mean(1)
+        return effect
 
     # a mark may be on some examples of an answer only; a column is in all, and its extremes decide in any honest model
     best = len(donors) if data.modality is Modality.TABULAR else -(-len(donors) // 4)
