@@ -1,0 +1,155 @@
+"""What a counterfactual may change in a table's rows, and what each change costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attacks.tabular import Category, Number, Table
+
+
+class Changes:
+    """Every single change that the known rows bear out: a number to a value that occurs, a category to another.
+
+    A change is one of K; applied to a row it puts its value at the elements of its column.
+
+    Attributes:
+        column: (K,) which of the table's columns a change is about.
+        key: (K,) int64, a random name each, so that sums of them tell sets of changes apart.
+
+    Args:
+        table: what the elements mean, and what may change.
+        inputs: (n, d) encoded rows that will be changed.
+        known: (b, d) encoded rows whose values are plausible.
+        deviations: numeric column -> one deviation in its own unit; None: the standard deviation of the known rows.
+        price: of each column changed, in deviations.
+        values: most values of a number that are changes of their own; quantiles of the known ones.
+
+    Raises:
+        ValueError: a deviation is missing or not positive.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        inputs: Tensor,
+        known: Tensor,
+        deviations: Mapping[str, float] | None,
+        price: float,
+        values: int,
+    ) -> None:
+        self.table, self._price = table, price
+        both = table.raw(torch.cat([known, inputs]))
+        self._reach = dict(zip([c.name for c in table.numbers], (2 * both.abs().amax(0) + 1).tolist(), strict=True))
+        self._scale = _deviations(table, known, deviations).to(inputs.device)
+        self._steps: dict[int, Tensor] = {}
+        masks, puts, columns = [], [], []
+        spots = torch.zeros(len(table.columns), inputs.shape[1], dtype=torch.bool)
+        for j, column in enumerate(table.columns):
+            spots[j, [column.at] if isinstance(column, Number) else list(column.at)] = True
+            if not column.mutable:
+                continue
+            choices = self._values(column, known, values) if isinstance(column, Number) else _categories(column)
+            put = torch.zeros(len(choices), inputs.shape[1], dtype=inputs.dtype)
+            put[:, spots[j]] = choices.to(put)
+            puts.append(put)
+            masks.append(spots[j].expand(len(choices), -1))
+            columns += [j] * len(choices)
+        self.column = torch.tensor(columns, dtype=torch.int64, device=inputs.device)
+        empty = torch.zeros(0, inputs.shape[1], dtype=inputs.dtype)
+        self._mask = torch.cat([empty.bool(), *masks]).to(inputs.device)
+        self._put = torch.cat([empty, *puts]).to(inputs.device)
+        names = np.random.default_rng(0).integers(-(2**62), 2**62, len(columns))
+        self.key = torch.from_numpy(names).to(inputs.device)
+        self._spots = spots.to(inputs.device)
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def _values(self, column: Number, known: Tensor, values: int) -> Tensor:
+        """Encoded values (k, 1) of a numeric column to try, and, where few occur, the only ones it may take."""
+        seen: Tensor = torch.unique(known[:, column.at])
+        rows = known.new_zeros(len(seen), self.table.width)
+        rows[:, column.at] = seen
+        raw = self.table.raw(rows)[:, self.table.numbers.index(column)]
+        fits = (raw >= column.low) & (raw <= column.high)
+        seen = seen[fits & (raw == raw.round())] if column.whole else seen[fits]
+        if len(seen) <= values:
+            self._steps[self.table.numbers.index(column)] = seen
+            return seen[:, None]
+        ranked = known[:, column.at].sort().values
+        at = torch.linspace(0, len(ranked) - 1, values).round().long()
+        # quantiles by rows, and evenly spread ones, which reach into thin tails
+        spread = torch.linspace(0, len(seen) - 1, values).round().long()
+        tried: Tensor = torch.unique(torch.cat([ranked[at], seen[spread]]))
+        return tried[torch.isin(tried, seen)][:, None]
+
+    def cost_of_each(self, inputs: Tensor) -> Tensor:
+        """What each change costs each row, (n, K) float64; infinite where it changes nothing or is not allowed."""
+        cost = torch.full((len(inputs), len(self)), torch.inf, dtype=torch.float64, device=inputs.device)
+        for k in range(len(self)):
+            after = torch.where(self._mask[k], self._put[k], inputs)
+            column = self.table.columns[int(self.column[k])]
+            moved = (after != inputs).any(1)
+            if isinstance(column, Number) and column.moves != "both":
+                rise = after[:, column.at] > inputs[:, column.at]
+                moved &= rise if column.moves == "up" else ~rise
+            cost[:, k] = torch.where(moved, self.cost(inputs, after), torch.inf)
+        return cost
+
+    def distance(self, before: Tensor, after: Tensor) -> Tensor:
+        """What numbers moved, in deviations, plus 1 for each category that switched, (m,) float64."""
+        moved = (self.table.raw(after) - self.table.raw(before)).abs() / self._scale
+        categorical = torch.tensor([isinstance(c, Category) for c in self.table.columns], device=before.device)
+        switched = self.table.changed(before, after) & categorical
+        return moved.sum(1) + switched.sum(1)
+
+    def cost(self, before: Tensor, after: Tensor) -> Tensor:
+        """The distance and the price of each column changed, (m,) float64."""
+        return self.distance(before, after) + self._price * self.table.changed(before, after).sum(1)
+
+    def apply(self, rows: Tensor, change: Tensor) -> Tensor:
+        """Rows (m, d), each after one change, (m,)."""
+        return torch.where(self._mask[change], self._put[change], rows)
+
+    def without(self, before: Tensor, rows: Tensor, column: Tensor) -> Tensor:
+        """Rows (m, d) with one column each, (m,), as it was before."""
+        return torch.where(self._spots[column], before, rows)
+
+    def between(self, near: Tensor, far: Tensor, column: Tensor) -> Tensor:
+        """Rows `far` (m, d) with one numeric column each half way back to `near`, on a value it may take."""
+        middle = near.clone()
+        half = (near.double() + far.double()) / 2
+        for j, number in enumerate(self.table.numbers):
+            mine = (column == self.table.columns.index(number)).nonzero()[:, 0]
+            wish = half[mine, number.at]
+            if j in self._steps:
+                steps = self._steps[j].to(wish)
+                wish = steps[(steps[None] - wish[:, None]).abs().argmin(1)] if len(mine) else wish
+            elif number.whole:
+                wish = ((wish * number.scale + number.centre).round() - number.centre) / number.scale
+            middle[mine, number.at] = wish.to(middle.dtype)
+        return torch.where(self._spots[column], middle, far)
+
+    def lawful(self, before: Tensor, after: Tensor) -> Tensor:
+        """Whether rows keep to the table's rules, bool (m,)."""
+        return self.table.lawful(before, after, self._reach, len(self.table.categories))
+
+
+def _categories(column: Category) -> Tensor:
+    """One-hot blocks (k, width) of the categories that may be chosen."""
+    allowed = column.allowed or (True,) * len(column.at)
+    return torch.eye(len(column.at))[torch.tensor(allowed)]
+
+
+def _deviations(table: Table, known: Tensor, given: Mapping[str, float] | None) -> Tensor:
+    if given is None:
+        spread = table.raw(known).std(0, correction=0)
+        return torch.where(spread > 0, spread, 1.0)
+    missing = [c.name for c in table.numbers if not given.get(c.name, 0) > 0]
+    if missing:
+        raise ValueError(f"deviations: Expected a positive number for {missing[0]!r}, found {given.get(missing[0])!r}.")
+    return torch.tensor([given[c.name] for c in table.numbers], dtype=torch.float64)
