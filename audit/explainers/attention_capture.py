@@ -132,8 +132,8 @@ class _Reader(TorchFunctionMode):
 
     def _product(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         first = PRODUCTS[name]
-        parts = args[1] if name == "einsum" and isinstance(args[1], list | tuple) else args[first:]
-        parts = [part for part in parts if isinstance(part, Tensor)]
+        named = (value for key, value in kwargs.items() if key not in ("input", "out") or name != "baddbmm")
+        parts = list(_tensors((*args[first:], *named)))
         order: tuple[int, ...] | None = None
         found = [i for i, part in enumerate(parts) if (mark := self.marks.get(part)) and mark.weights]
         if found and name == "einsum":
