@@ -76,6 +76,8 @@ class Matrix(Frozen):
     columns: tuple[str, ...]
     rows: tuple[MatrixRow, ...]
     percent: bool = False
+    #: shaded by the distance from zero, in one colour above and another below, as heat maps are
+    around_zero: bool = False
     note: str = ""
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from reports import words
+from reports.estimates import COLOURS
 from reports.figures import Chart, to_svg
 from reports.html.boards import Atlas, Board, atlas, board
 from reports.html.numbers import numbers, plain
@@ -88,7 +89,8 @@ class Drawing:
     @property
     def wide(self) -> bool:
         """Whether it takes the whole width of the page."""
-        return any((self.lines, len(self.pictures) > 3, self.overlays, self.atlas, self.board))
+        many = len(self.pictures) > 3 or (self.grid is not None and len(self.grid.columns) > 5)
+        return any((self.lines, many, self.overlays, self.atlas, self.board))
 
 
 def draw(figure: Figure, prefix: str, evidence: str) -> Drawing:
@@ -111,7 +113,8 @@ def draw(figure: Figure, prefix: str, evidence: str) -> Drawing:
                 figure.title, figure.note, pictures=pictures, per_row=max(1, min(figure.per_row, 10)), key=key
             )
         case Matrix():
-            return Drawing(figure.title, figure.note, grid=_grid(figure, evidence))
+            key = COLOURS if figure.around_zero else ()
+            return Drawing(figure.title, figure.note, grid=_grid(figure, evidence), key=key)
         case Overlays():
             return _overlays(figure)
         case Scoreboard():
@@ -142,14 +145,16 @@ def _overlays(figure: Overlays) -> Drawing:
 
 
 def _grid(figure: Matrix, evidence: str) -> Grid:
-    """Shaded from the smallest number, not at all, to the largest."""
+    """Shaded from the smallest number, not at all, to the largest, or from zero."""
     known = [value for row in figure.rows for value in row.values if value is not None]
     low, spread = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
+    largest = max(map(abs, known), default=0.0)
 
     def cell(value: float | None) -> Shaded:
         if value is None:
             return Shaded(None, "")
-        return Shaded(plain(value, evidence, figure.percent).number, shade(low - value, spread))
+        number = plain(value, evidence, figure.percent).number
+        return Shaded(number, shade(value, largest) if figure.around_zero else shade(low - value, spread))
 
     return Grid(figure.columns, tuple((row.label, tuple(cell(v) for v in row.values)) for row in figure.rows))
 

@@ -214,5 +214,10 @@ def test_a_matrix_is_shaded_from_its_smallest_number_to_its_largest():
     assert none.number is None
     with pytest.raises(ValueError, match="2 values"):
         Matrix(title="t", columns=("a", "b"), rows=(MatrixRow(label="x", values=(1.0,)),))
+    around = Matrix(title="t", columns=("a", "b"), rows=(MatrixRow(label="x", values=(2.0, -1.0)),), around_zero=True)
+    ((_, cells),) = draw(around, "p", "key").grid.rows
+    assert [cell.background for cell in cells] == [f"rgba(213,94,0,{STRONGEST})", f"rgba(0,114,178,{STRONGEST / 2})"]
+    assert len(draw(around, "p", "key").key) == 2
+    assert draw(figure, "p", "key").key == ()
     same = Matrix(title="t", columns=("a",), rows=(MatrixRow(label="x", values=(1.0,)),))
     assert draw(same, "p", "key").grid.rows[0][1][0].background == ""

@@ -39,7 +39,10 @@ class GlobalImportance(Check):
         An importance of 0.5 moves the log-odds of the predicted class by 0.5 on average, in either direction. The
         interval tells how much the mean would vary with other test examples. The relative error is
         the half width of the explainer's own intervals against the magnitudes of one example: where it nears 1, single
-        values are mostly guesses, and more evaluations are due before you compare neighbours in the ranking. Importance is not cause: a feature can stand in for another that it goes along with.
+        values are mostly guesses, and more evaluations are due before you compare neighbours in the ranking. In the swarm
+        of a table, a point is an example, and its colour tells whether the feature is low or high there: where the
+        colours part, more of the feature moves the answer one way. Importance is not cause: a feature can stand in for
+        another that it goes along with.
 
     References:
         Lundberg and Lee 2017 (Shapley values, kernel regression); Covert and Lee 2021 (paired sampling and intervals).
@@ -67,6 +70,7 @@ class GlobalImportance(Check):
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
         from audit.checks.explain._attributions import attribute
+        from audit.checks.explain._shown import swarm
 
         sample = data.sample(self.rows if subject.modality is Modality.TABULAR else self.media, rng)
         source = data if data.train is None else data.train
@@ -91,6 +95,8 @@ class GlobalImportance(Check):
         ranked = [(names[i], estimates[f"importance@{names[i]}"], int((size[:, i] != 0).sum())) for i in shown]
         title = {Modality.TABULAR: "feature", Modality.IMAGE: "cell", Modality.TEXT: "word"}[subject.modality]
         figures: tuple[Figure, ...] = (_bars(ranked, title),)
+        if subject.modality is Modality.TABULAR:
+            figures = (*figures, swarm(found, sample, targets.numpy(), order))
         if subject.modality is Modality.IMAGE:
             figures = (_maps(found, sample, targets.numpy()),)
         return Measured(

@@ -10,8 +10,9 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
+from audit.checks.explain._methods import METHODS, methods_of
 from audit.subject import Modality
-from reports.record import Bar, Bars, Cell, Estimate, Figure, Images, Measured, Panel, Table, TokenLine, Tokens
+from reports.record import Cell, Estimate, Measured, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,14 +22,6 @@ if TYPE_CHECKING:
     from audit.datasets import Dataset
     from audit.subject import Subject
 
-#: method -> name in the report
-METHODS = {
-    "kernel_shap": "SHAP",
-    "lime": "LIME",
-    "integrated_gradients": "integrated gradients",
-    "attention_rollout": "attention rollout",
-}
-
 
 @dataclass(frozen=True)
 class Local(Check):
@@ -36,17 +29,19 @@ class Local(Check):
 
     What it measures:
         For a few test examples, how much each feature, cell or word adds to the log-odds of the predicted class, by
-        Shapley values (SHAP), by a local linear surrogate (LIME), by integrated gradients where the checkpoint gives
-        gradients, and by attention rollout for attention models. The examples are chosen by rule: the most confident
+        Shapley values (SHAP), by a local linear surrogate (LIME), by methods that follow the gradients where the
+        checkpoint gives them, and by attention rollout for attention models. Shapley values lead step by step from the
+        log-odds without any feature to those of the example. The examples are chosen by rule: the most confident
         right and wrong predictions, the ones in the middle of each, and the least certain of all.
     Why it matters:
         A person who was refused, or a clinician who must sign, asks about one case. Wrong but confident predictions
         show best what misled the model.
     How to read it:
-        Positive speaks for the predicted class, negative against it. Methods answer different questions, so trust what
+        Positive speaks for the predicted class, negative against it; some methods know only how much. Methods answer different questions, so trust what
         they agree on. LIME's R² says how well a straight line fits; below one half, its weights say little.
-        Integrated gradients must add up to the change in score; the completeness error is what they miss. Rollout has
-        no sign and knows no class: it shows what was mixed into the answer, not what decided it.
+        Integrated gradients must add up to the change in score; the completeness error is what they miss, and a method
+        that does not add up on this model is left out and says so. Rollout knows no class: it shows what was mixed into
+        the answer, not what decided it.
 
     References:
         Lundberg and Lee 2017; Ribeiro, Singh and Guestrin 2016; Sundararajan, Taly and Yan 2017; Abnar and Zuidema 2020.
@@ -66,8 +61,8 @@ class Local(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.explain._attributions import attribute
-        from audit.checks.explain._methods import applicable
+        from audit.checks.explain import _shown
+        from audit.checks.explain._attributions import attribute_each
 
         scores = subject.scores(data)
         chosen = _choose(scores.softmax(1).numpy(), data.labels.numpy())
@@ -75,45 +70,34 @@ class Local(Check):
         sample = data.take(rows)
         targets = scores.argmax(1)[rows]
         background = (data if data.train is None else data.train).sample(self.background, rng)
-        found = {
-            method: attribute(method, subject, sample, targets, rng, background, self.evaluations)
-            for method in METHODS
-            if applicable(method, subject)
-        }
+        asked = [name for name in METHODS if name != "random"]
+        found, refused = attribute_each(
+            methods_of(subject, asked), subject, sample, targets, rng, background, self.evaluations
+        )
         captions = [f"{why}: row {row}" for why, row in chosen]
-        draw = {Modality.TABULAR: self._bars, Modality.IMAGE: _images, Modality.TEXT: _tokens}[subject.modality]
+        if subject.modality is Modality.TABULAR:
+            figures = _shown.of_tables(captions, sample, found, self.top)
+        elif subject.modality is Modality.IMAGE:
+            figures = _shown.of_pictures(captions, sample, found)
+        else:
+            figures = _shown.of_texts(captions, sample, found)
         estimates = _quality(found, rng)
-        left_out = [name for method, name in METHODS.items() if method not in found]
         return Measured(
             estimates=estimates,
             headline=tuple(estimates),
             tables=(_table(chosen, scores, sample, targets, found["kernel_shap"]),),
-            figures=draw(captions, sample, found),
+            figures=figures,
             notes=(
                 "Explained is the log-odds of the predicted class.",
-                *([f"Not applicable to this checkpoint or kind of input: {', '.join(left_out)}."] if left_out else []),
+                *_left_out([name for name in asked if name not in found and name not in refused]),
+                *(f"{METHODS[name].title}: {sentence}" for name, sentence in refused.items()),
             ),
         )
 
-    def _bars(self, captions: list[str], sample: Dataset, found: Mapping[str, Attributions]) -> tuple[Figure, ...]:
-        figures = []
-        for i, caption in enumerate(captions):
-            order = np.argsort(-np.abs(found["kernel_shap"].values[i]), kind="stable")[: self.top]
-            bars = tuple(
-                Bar(
-                    label=_with_value(a.names[i][player], sample, i),
-                    value=float(a.values[i][player]),
-                    low=float(a.low[i][player]),
-                    high=float(a.high[i][player]),
-                    series=METHODS[method],
-                )
-                for player in order
-                for method, a in found.items()
-            )
-            figures.append(
-                Bars(title=caption, x_title="share of the log-odds of the predicted class", bars=bars, reference=0.0)
-            )
-        return tuple(figures)
+
+def _left_out(names: list[str]) -> list[str]:
+    titles = ", ".join(METHODS[name].title for name in names)
+    return [f"Not applicable to this checkpoint or kind of input: {titles}."] if names else []
 
 
 def _choose(probability: NDArray[np.float64], labels: NDArray[np.int64]) -> list[tuple[str, int]]:
@@ -181,44 +165,3 @@ def _table(
         )
     columns = ("chosen as", "row", "truth", "predicted", "probability", "log-odds", "log-odds without the input")
     return Table(title="The examples", columns=columns, rows=tuple(lines))
-
-
-def _with_value(name: str, sample: Dataset, row: int) -> str:
-    """A table's feature with its value in the file, where the rows as read are at hand."""
-    if sample.frame is None or name not in sample.frame.columns:
-        return name
-    value = sample.frame[name].iloc[row]
-    return f"{name} = {value:g}" if isinstance(value, int | float | np.number) else f"{name} = {value}"
-
-
-def _images(captions: list[str], sample: Dataset, found: Mapping[str, Attributions]) -> tuple[Figure, ...]:
-    import torch
-
-    from audit.checks.explain._pictures import of_cells, of_elements, png
-
-    pictures = sample.inputs
-    assert isinstance(pictures, torch.Tensor)
-    low, high = sample.bounds or (float(pictures.min()), float(pictures.max()))
-    height, width = pictures.shape[-2:]
-    panels = []
-    for i, caption in enumerate(captions):
-        picture = png(pictures[i], low, high)
-        panels.append(Panel(caption=caption, image=picture))
-        for method, a in found.items():
-            heat = of_cells(a.values[i], height, width) if a.elements is None else of_elements(a.elements[i])
-            panels.append(Panel(caption=METHODS[method], image=picture, heat=heat))
-    note = "Each heat map has its own scale. SHAP and LIME play grid cells, integrated gradients single pixels."
-    return (Images(title="Explanations side by side", panels=tuple(panels), per_row=1 + len(found), note=note),)
-
-
-def _tokens(captions: list[str], sample: Dataset, found: Mapping[str, Attributions]) -> tuple[Figure, ...]:
-    figures = []
-    for i, caption in enumerate(captions):
-        lines = tuple(
-            TokenLine(
-                caption=METHODS[method], tokens=a.names[i], weights=tuple(round(float(v), 4) for v in a.values[i])
-            )
-            for method, a in found.items()
-        )
-        figures.append(Tokens(title=caption, lines=lines, note="Each line has its own scale."))
-    return tuple(figures)

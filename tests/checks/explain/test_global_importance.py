@@ -26,6 +26,21 @@ def test_table_equals_the_mean_magnitude(table):
     assert [bar.label for bar in measured.figures[0].bars] == ["age", "city", "noise"]
 
 
+def test_the_swarm_speaks_of_one_class_and_knows_low_from_high(table):
+    subject, data = table
+    measured = CHECK.run(subject, data, np.random.default_rng(0))
+    (figure,) = measured.figures[1:]
+    assert figure.x_title.endswith(data.classes[1])
+    rows = {row.label: row for row in figure.rows}
+    assert len(rows["age"].values) == 60
+    # log-odds of the second class rise by twice the age, whatever class is predicted
+    order = np.argsort(rows["age"].levels)
+    assert (np.diff(np.array(rows["age"].values)[order]) >= 0).all()
+    spread = float(2 * (data.inputs[:, 0].max() - data.inputs[:, 0].min()))
+    assert np.ptp(rows["age"].values) == pytest.approx(spread, abs=2e-3)
+    assert set(rows["city"].levels) == {None}
+
+
 def test_picture_finds_the_cell_the_model_reads(picture):
     subject, data = picture
     measured = CHECK.run(subject, data, np.random.default_rng(0))

@@ -27,27 +27,50 @@ def test_examples_are_chosen_by_rule_and_once():
     assert _choose(probability[:1], labels[:1]) == [("most confident right", 0)]
 
 
-def test_bars_of_a_table_hold_the_closed_form(table):
+def test_the_waterfall_of_a_table_holds_the_closed_form(table):
     subject, data = table
     measured = CHECK.run(subject, data, np.random.default_rng(0))
     row = measured.tables[0].rows[0][1]
-    sign = 1 if subject.scores(data)[row].argmax() == 1 else -1
+    score = subject.scores(data)[row]
+    sign = 1 if score.argmax() == 1 else -1
     truth = sign * 2 * float(data.inputs[row, 0] - data.inputs[:, 0].mean())
-    bars = {bar.series: bar.value for bar in measured.figures[0].bars if bar.label == "age"}
-    assert set(bars) == {"SHAP", "LIME", "integrated gradients"}
-    assert all(value == pytest.approx(truth, abs=3e-2) for value in bars.values())
+    waterfall, compared = measured.figures[:2]
+    (age,) = (step for step in waterfall.steps if step.label == "age")
+    assert age.value == pytest.approx(truth, abs=3e-2)
+    assert age.low <= age.value <= age.high
+    assert waterfall.end == pytest.approx(float(score.max() - score.min()), abs=1e-5)
+    assert waterfall.start + sum(step.value for step in waterfall.steps) == pytest.approx(waterfall.end, abs=1e-4)
+    assert {"SHAP", "LIME", "integrated gradients"} <= set(compared.columns)
+    assert "random" not in compared.columns
+    largest = max(compared.rows, key=lambda row: abs(row.values[0]))
+    (strongest,) = (step for step in waterfall.steps if step.label == largest.label)
+    assert abs(strongest.value) == max(abs(step.value) for step in waterfall.steps)
+    signed = [c for c, column in enumerate(compared.columns) if column in ("SHAP", "LIME", "integrated gradients")]
+    assert all(largest.values[c] == pytest.approx(np.sign(strongest.value), abs=0.02) for c in signed)
     assert measured.estimates["lime_r2"].value == pytest.approx(1, abs=1e-3)
     assert measured.estimates["shap_relative_half_width"].value == pytest.approx(0, abs=1e-9)
     assert measured.estimates["completeness_error"].value <= 1e-3
 
 
+def test_features_beyond_the_first_are_one_step(table):
+    subject, data = table
+    all_of_them, two = (
+        Local(evaluations=128, background=60, top=top).run(subject, data, np.random.default_rng(0)).figures[0]
+        for top in (8, 2)
+    )
+    assert [step.label for step in two.steps] == [step.label for step in all_of_them.steps[:2]] + ["1 other feature"]
+    rest = sum(step.value for step in all_of_them.steps[2:])
+    assert two.steps[2].value == pytest.approx(rest)
+    assert two.steps[2].low is None
+
+
 def test_pictures_stand_side_by_side(picture):
     subject, data = picture
     (figure,) = CHECK.run(subject, data, np.random.default_rng(0)).figures
-    assert figure.per_row == 4
-    assert [panel.caption for panel in figure.panels[1:4]] == ["SHAP", "LIME", "integrated gradients"]
-    assert np.array(figure.panels[1].heat).shape == (7, 7)
-    pixels = np.array(figure.panels[3].heat)
+    assert {"SHAP", "LIME", "integrated gradients"} <= set(figure.columns)
+    heats = dict(zip(figure.columns, figure.rows[0].heats, strict=True))
+    assert np.array(heats["SHAP"]).shape == (7, 7)
+    pixels = np.array(heats["integrated gradients"])
     assert pixels.shape == (14, 14)
     assert np.abs(pixels[2:]).max() == 0 < np.abs(pixels[:2, :2]).max()
 
@@ -56,8 +79,28 @@ def test_texts_are_shaded_by_every_method(words):
     subject, data = words
     measured = CHECK.run(subject, data, np.random.default_rng(0))
     for figure in measured.figures:
-        assert [line.caption for line in figure.lines] == ["SHAP", "LIME", "integrated gradients"]
+        assert {"SHAP", "LIME", "integrated gradients"} <= {line.caption for line in figure.lines}
         assert len({line.tokens for line in figure.lines}) == 1
+
+
+def test_a_method_that_refuses_is_left_out_and_says_why(table, monkeypatch):
+    from audit.checks.explain import _attributions
+    from audit.explainers import CompletenessError
+
+    subject, data = table
+    honest = _attributions.attribute
+
+    def attribute(name, *others):
+        if name == "integrated_gradients":
+            raise CompletenessError("does not add up here")
+        return honest(name, *others)
+
+    monkeypatch.setattr(_attributions, "attribute", attribute)
+    measured = CHECK.run(subject, data, np.random.default_rng(0))
+    assert "completeness_error" not in measured.estimates
+    assert "integrated gradients" not in measured.figures[1].columns
+    assert "integrated gradients: does not add up here" in measured.notes
+    assert not any("Not applicable" in note and "integrated gradients" in note for note in measured.notes)
 
 
 def test_without_gradients_the_other_methods_go_on(table):
