@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 from scipy import stats
@@ -21,12 +22,16 @@ from audit.explainers.gradients import (
     examine,
     examine_background,
     guarded,
+    join,
     points_per_pass,
     relative,
     rounding,
     score_and_gradient,
     scores_at,
 )
+
+#: maps (m, ...) to sums over some of their elements (m, parts)
+Parts: TypeAlias = Callable[[Tensor], Tensor]
 
 #: independent repetitions, whose spread gives the intervals
 REPEATS = 16
@@ -80,26 +85,39 @@ def gradient_shap(
     return found
 
 
-def expected(score: Score, inputs: Tensor, background: Tensor, draws: int, seed: int) -> Found:
-    """Expected gradients of one score; completeness errors are reported."""
+def expected(
+    score: Score, inputs: Tensor, background: Tensor, draws: int, seed: int, parts: Parts | None = None
+) -> Found:
+    """Expected gradients of one score; completeness errors are reported.
+
+    Args:
+        score: of points.
+        inputs: (n, ...) examples.
+        background: (b, ...) rows, or (n, b, ...) rows for each example.
+        draws: gradients an example, rounded up to a multiple of `REPEATS`.
+        seed: of the draws.
+        parts: sums of elements (m, ...) to (m, parts) that are wanted instead of the elements, with their intervals.
+    """
+    if background.ndim == inputs.ndim:
+        background = background.expand(len(inputs), *background.shape)
     block = max(1, MEMORY // (8 * inputs[0].numel() * REPEATS))
     rows = torch.arange(len(inputs), device=inputs.device)
-    parts = [_block(score, inputs, background, rows[i : i + block], draws, seed) for i in range(0, len(rows), block)]
-    values, low, high, base, full, error = (
-        torch.cat([getattr(p, which) for p in parts]) for which in ("values", "low", "high", "base", "full", "error")
+    return join(
+        [_block(score, inputs, background, rows[i : i + block], draws, seed, parts) for i in range(0, len(rows), block)]
     )
-    return Found(values, low, high, base, full, error, parts[0].evaluations)
 
 
-def _block(score: Score, inputs: Tensor, background: Tensor, rows: Tensor, draws: int, seed: int) -> Found:
+def _block(
+    score: Score, inputs: Tensor, background: Tensor, rows: Tensor, draws: int, seed: int, parts: Parts | None
+) -> Found:
     strata = -(-draws // REPEATS)
-    share, start = _draws(inputs[rows], len(background), strata, seed)
+    share, start = _draws(inputs[rows], background.shape[1], strata, seed)
     n, per = len(rows), REPEATS * strata
     sums = torch.zeros(n * REPEATS, *inputs.shape[1:], dtype=torch.float64)
     size = points_per_pass(inputs)
     for i in range(0, n * per, size):
         at = torch.arange(i, min(i + size, n * per), device=inputs.device)
-        x, b = inputs[rows[at // per]], background[start.flatten()[at]]
+        x, b = inputs[rows[at // per]], background[rows[at // per], start.flatten()[at]]
         along = share.flatten()[at].to(x).reshape(-1, *[1] * (x.ndim - 1))
         gradient = score_and_gradient(score, torch.lerp(b, x, along), rows[at // per])[1]
         sums.index_add_(0, (at // strata).cpu(), gradient.to("cpu", torch.float64) * (x - b).to("cpu", torch.float64))
@@ -109,6 +127,8 @@ def _block(score: Score, inputs: Tensor, background: Tensor, rows: Tensor, draws
     base = of_rows.mean(1)
     started = of_rows.gather(1, start.reshape(n, per).cpu()).reshape(n, REPEATS, strata).mean(2)
     gap = repeats.flatten(2).sum(2) - (full[:, None] - started)
+    if parts is not None:
+        repeats = parts(repeats.flatten(0, 1)).reshape(n, REPEATS, -1)
     values, half = _interval(repeats, 0.95)
     missed, noise_ = _interval(gap, 1 - _LEVEL)
     error = relative(missed.abs() - noise_ - rounding(base, full, inputs.dtype), full - base)
@@ -132,12 +152,13 @@ def _draws(inputs: Tensor, rows: int, strata: int, seed: int) -> tuple[Tensor, T
 
 def _backgrounds(score: Score, background: Tensor, rows: Tensor) -> Tensor:
     """The score of every background row as each example's, (n, b)."""
-    size = max(1, points_per_pass(background) // len(background))
+    b = background.shape[1]
+    size = max(1, points_per_pass(background[0]) // b)
     parts = []
     for i in range(0, len(rows), size):
         own = rows[i : i + size]
-        points = background.repeat(len(own), *[1] * (background.ndim - 1))
-        parts.append(scores_at(score, points, own.repeat_interleave(len(background))).reshape(len(own), -1))
+        scores = scores_at(score, background[own].flatten(0, 1), own.repeat_interleave(b))
+        parts.append(scores.reshape(len(own), b))
     return torch.cat(parts)
 
 

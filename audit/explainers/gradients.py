@@ -44,6 +44,13 @@ class Found:
     evaluations: int
 
 
+def join(blocks: Sequence[Found]) -> Found:
+    """Blocks of examples one after the other."""
+    names = ("values", "low", "high", "base", "full", "error")
+    values, low, high, base, full, error = (torch.cat([getattr(b, name) for b in blocks]) for name in names)
+    return Found(values, low, high, base, full, error, max(b.evaluations for b in blocks))
+
+
 def attribution(found: Sequence[Found]) -> Attribution:
     """The scores of all outputs side by side."""
     values, low, high = (

@@ -10,9 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audit.explainers.attribution import Attribution, CompletenessError
+from audit.explainers.attribution import Attribution
 from audit.explainers.game import MEMORY
-from audit.explainers.gradients import Model, Score, each_output, examine, points_per_pass, score_and_gradient
+from audit.explainers.gradients import (
+    Found,
+    Model,
+    Score,
+    attribution,
+    complete,
+    each_output,
+    examine,
+    guarded,
+    join,
+    points_per_pass,
+    relative,
+    rounding,
+    score_and_gradient,
+)
 
 #: quadrature points of one piece of the path
 NODES = 4
@@ -57,44 +71,23 @@ def integrated_gradients(
     examine(inputs, baselines=baselines)
     if not 1 <= steps <= max_steps:
         raise ValueError(f"steps: Expected 1 <= steps <= max_steps, found {steps} and {max_steps}.")
-    paths = [
-        integrate(score, inputs, baselines, steps, max_steps, tolerance)
-        for score in each_output(model, inputs, targets)
-    ]
-    error = torch.stack([p.error for p in paths], dim=1)
-    worst = float(error.max())
-    if worst > tolerance:
-        row = int(error.max(dim=1).values.argmax())
-        raise CompletenessError(
-            f"Expected attributions that add up to f(x) - f(baseline) within {tolerance:g} of it, found an error of "
-            f"{worst:.2g} for example {row} after {max_steps} steps; try more steps, or kernel_shap, which needs no "
-            "gradient."
-        )
-    values = torch.stack([p.values.flatten(1) for p in paths], dim=2)
-    base = torch.stack([p.base for p in paths], dim=1)
-    return Attribution(values, values, values, base, max(p.steps for p in paths), error=error)
+    with guarded(model, inputs):
+        paths = [
+            integrate(score, inputs, baselines, steps, max_steps, tolerance)
+            for score in each_output(model, inputs, targets)
+        ]
+    found = attribution(paths)
+    assert found.error is not None
+    complete(
+        "integrated_gradients",
+        found.error,
+        tolerance,
+        f"{max_steps} steps were not enough; try more steps, or kernel_shap, which needs no gradient.",
+    )
+    return found
 
 
-@dataclass(frozen=True)
-class Path:
-    """Integrated gradients of one score.
-
-    Attributes:
-        values: (n, ...) float64, shaped like the inputs.
-        base: (n,) f(baseline).
-        full: (n,) f(x).
-        error: (n,) relative completeness error.
-        steps: points used for the hardest example.
-    """
-
-    values: Tensor
-    base: Tensor
-    full: Tensor
-    error: Tensor
-    steps: int
-
-
-def integrate(score: Score, inputs: Tensor, baselines: Tensor, steps: int, max_steps: int, tolerance: float) -> Path:
+def integrate(score: Score, inputs: Tensor, baselines: Tensor, steps: int, max_steps: int, tolerance: float) -> Found:
     """Integrated gradients with as many points as each example needs, at most `max_steps`; errors are reported."""
     rows = torch.arange(len(inputs), device=inputs.device)
     baselines = baselines.expand_as(inputs)
@@ -105,13 +98,7 @@ def integrate(score: Score, inputs: Tensor, baselines: Tensor, steps: int, max_s
         _Line(score, inputs, baselines, rows[i : i + block]).integrate(pieces, max_steps, tolerance)
         for i in range(0, len(rows), block)
     ]
-    return Path(
-        torch.cat([p.values for p in paths]),
-        torch.cat([p.base for p in paths]),
-        torch.cat([p.full for p in paths]),
-        torch.cat([p.error for p in paths]),
-        max(p.steps for p in paths),
-    )
+    return join(paths)
 
 
 @dataclass(frozen=True)
@@ -123,7 +110,7 @@ class _Line:
     baselines: Tensor
     rows: Tensor
 
-    def integrate(self, pieces: int, max_steps: int, tolerance: float) -> Path:
+    def integrate(self, pieces: int, max_steps: int, tolerance: float) -> Found:
         n = len(self.rows)
         cuts = torch.linspace(0, 1, pieces + 1, dtype=torch.float64)
         which = torch.arange(n).repeat_interleave(pieces)
@@ -132,8 +119,7 @@ class _Line:
         low, high = heights[:, :-1].flatten(), heights[:, 1:].flatten()
         base, full = heights[:, 0], heights[:, -1]
         change = full - base
-        # what rounding alone may do to the difference of two scores
-        slack = 16 * torch.finfo(self.inputs.dtype).eps * (base.abs() + full.abs() + 1e-3)
+        slack = rounding(base, full, self.inputs.dtype)
         allowed = tolerance * change.abs() + slack
         values = torch.zeros(n, *self.inputs.shape[1:], dtype=torch.float64)
         missed, lost, spent = torch.zeros(n).double(), torch.zeros(n).double(), torch.zeros(n, dtype=torch.long)
@@ -154,8 +140,7 @@ class _Line:
             left, right = torch.cat([left, middle]), torch.cat([middle, right])
             low, high, which = torch.cat([low, height]), torch.cat([height, high]), which.repeat(2)
         gap = (values.flatten(1).sum(1) - change).abs()
-        error = (gap - slack).clamp(min=0) / change.abs().clamp(min=torch.finfo(torch.float64).tiny)
-        return Path(values, base, full, error, int(spent.max()))
+        return Found(values, values, values, base, full, relative(gap - slack, change), int(spent.max()))
 
     def points(self, which: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
         rows = self.rows[which.to(self.rows.device)]

@@ -22,7 +22,7 @@ from audit.explainers.gradients import (
     unsaturated,
 )
 
-#: points (m, ...) and the example each belongs to (m,), to a map a point (m, ...)
+#: points (m, ...) and the example each belongs to (m,), to numbers for each point (m, ...)
 Explain: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 Kind: TypeAlias = Literal["mean", "square", "variance"]
 _KINDS = ("mean", "square", "variance")
@@ -88,7 +88,7 @@ def noise_tunnel(
     """Any method's maps averaged over normal noise; arguments and result as in `smooth_grad`, for one output.
 
     Args:
-        explain: points (m, ...) and the example each belongs to (m,) to maps shaped like the points.
+        explain: points (m, ...) and the example each belongs to (m,) to numbers for each point (m, ...).
         inputs: (n, ...) examples.
         draws: noisy copies of an example, at least two.
         deviation: of the noise, in input units.
@@ -121,21 +121,23 @@ def _block(
     """Mean and half its interval's width, (n, ...) each, of some rows."""
     spread = spread.expand_as(inputs)
     key = noise.keys(inputs[rows].flatten(1), torch.zeros(len(rows), dtype=torch.int64), seed)
-    maps = torch.empty(len(rows) * draws, *inputs.shape[1:], dtype=torch.float64)
+    maps: list[Tensor] = []
     size = points_per_pass(inputs)
-    for i in range(0, len(maps), size):
-        at = torch.arange(i, min(i + size, len(maps)), device=inputs.device)
+    total = len(rows) * draws
+    for i in range(0, total, size):
+        at = torch.arange(i, min(i + size, total), device=inputs.device)
         own = rows[at // draws]
         points = inputs[own] + spread[own] * _normal(key, at, draws, inputs)
-        maps[at.cpu()] = explain(points, own).detach().to("cpu", torch.float64)
-    maps = maps.reshape(len(rows), draws, *inputs.shape[1:])
+        maps.append(explain(points, own).detach().to("cpu", torch.float64))
+    found = torch.cat(maps)
+    found = found.reshape(len(rows), draws, *found.shape[1:])
     if kind == "square":
-        maps = maps**2
+        found = found**2
     elif kind == "variance":
         # the squares of what is left, scaled so that their mean is the unbiased variance
-        maps = (maps - maps.mean(1, keepdim=True)) ** 2 * (draws / (draws - 1))
+        found = (found - found.mean(1, keepdim=True)) ** 2 * (draws / (draws - 1))
     width = float(stats.t.ppf(0.975, draws - 1)) / draws**0.5
-    return maps.mean(1), width * maps.std(1)
+    return found.mean(1), width * found.std(1)
 
 
 def _normal(key: Tensor, at: Tensor, draws: int, inputs: Tensor) -> Tensor:

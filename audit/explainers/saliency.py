@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from audit.explainers.gradients import Model, Score, each_output, examine, points_per_pass, score_and_gradient
+from audit.explainers.gradients import (
+    Model,
+    Score,
+    each_output,
+    examine,
+    guarded,
+    points_per_pass,
+    score_and_gradient,
+    unsaturated,
+)
 
 
 def saliency(model: Model, inputs: Tensor, targets: int | Sequence[int] | Tensor | None = None) -> Tensor:
@@ -19,7 +28,7 @@ def saliency(model: Model, inputs: Tensor, targets: int | Sequence[int] | Tensor
         targets: which outputs to explain; None explains all.
 
     Raises:
-        ValueError: an argument does not fit; the message names it.
+        ValueError: an argument does not fit, or a probability is saturated; the message names it.
     """
     return gradient(model, inputs, targets).abs()
 
@@ -28,7 +37,7 @@ def gradient_x_input(model: Model, inputs: Tensor, targets: int | Sequence[int] 
     """Gradient times input (Shrikumar et al. 2016), (n, elements, outputs) float64; arguments as in `saliency`.
 
     Raises:
-        ValueError: an argument does not fit; the message names it.
+        ValueError: an argument does not fit, or a probability is saturated; the message names it.
     """
     return gradient(model, inputs, targets) * inputs.flatten(1).to("cpu", torch.float64).unsqueeze(2)
 
@@ -36,8 +45,10 @@ def gradient_x_input(model: Model, inputs: Tensor, targets: int | Sequence[int] 
 def gradient(model: Model, inputs: Tensor, targets: int | Sequence[int] | Tensor | None) -> Tensor:
     """Signed gradients, (n, elements, outputs) float64."""
     examine(inputs)
-    scores = each_output(model, inputs, targets)
-    return torch.stack([at_inputs(score, inputs).flatten(1) for score in scores], dim=2)
+    with guarded(model, inputs):
+        unsaturated(model, inputs)
+        scores = each_output(model, inputs, targets)
+        return torch.stack([at_inputs(score, inputs).flatten(1) for score in scores], dim=2)
 
 
 def at_inputs(score: Score, inputs: Tensor) -> Tensor:

@@ -71,6 +71,21 @@ def _integrated(model: nn.Module, x: Tensor, background: Tensor, seed: int = 0, 
     return explainers.integrated_gradients(model, x, background[:1], **more).values
 
 
+def _against_first(name: str) -> Callable[..., Tensor]:
+    def call(model: nn.Module, x: Tensor, background: Tensor, seed: int = 0, **more: object) -> Tensor:
+        return getattr(explainers, name)(model, x, background[:1], **more).values
+
+    return call
+
+
+def _drawn(model: nn.Module, x: Tensor, background: Tensor, seed: int = 0, **more: object) -> Tensor:
+    return explainers.gradient_shap(model, x, background, draws=64, seed=seed, **more).values
+
+
+def _smooth(model: nn.Module, x: Tensor, background: Tensor, seed: int = 0, **more: object) -> Tensor:
+    return explainers.smooth_grad(model, x, draws=8, seed=seed, **more).values
+
+
 def _plain(name: str) -> Callable[..., Tensor]:
     def call(model: nn.Module, x: Tensor, background: Tensor, seed: int = 0, **more: object) -> Tensor:
         return getattr(explainers, name)(model, x, **more)
@@ -82,6 +97,10 @@ CASES = (
     Case("kernel_shap", _of_game("kernel_shap"), batch_size=True),
     Case("lime", _of_game("lime"), batch_size=True),
     Case("integrated_gradients", _integrated, differentiable=True),
+    Case("deep_lift", _against_first("deep_lift"), differentiable=True),
+    Case("gradient_shap", _drawn, differentiable=True),
+    Case("occlusion", _against_first("occlusion")),
+    Case("smooth_grad", _smooth, differentiable=True),
     Case("saliency", _plain("saliency"), differentiable=True),
     Case("gradient_x_input", _plain("gradient_x_input"), differentiable=True),
 )

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from audit import explainers
 from audit.checks.explain._attributions import Attributions, Request, Values
 from audit.checks.explain._players import classes_of, groups_of, log_odds, names_of
 from audit.explainers.coalitions import least
+from audit.explainers.game import Predict
 
-EXPLAIN = {"kernel_shap": explainers.kernel_shap, "lime": explainers.lime}
+
+def _occlusion(
+    predict: Predict, inputs: Tensor, background: Tensor, features: Tensor, evaluations: int, seed: int
+) -> explainers.Attribution:
+    """Each player covered in turn: nothing is sampled."""
+    return explainers.occlusion(predict, inputs, background, features)
+
+
+EXPLAIN: dict[str, Callable[..., explainers.Attribution]] = {
+    "kernel_shap": explainers.kernel_shap,
+    "lime": explainers.lime,
+    "occlusion": _occlusion,
+}
+#: whose values add up from the base
+FROM_BASE = ("kernel_shap", "lime")
 
 
 def from_game(name: str, request: Request) -> Attributions:
@@ -37,7 +55,8 @@ def from_game(name: str, request: Request) -> Attributions:
         spent = max(spent, found.evaluations)
         at = np.arange(len(own))
         of_class = [t.numpy()[at, :, own] for t in (found.values, found.low, found.high)]
-        base[group.rows] = found.base.numpy()[at, own]
+        if name in FROM_BASE:
+            base[group.rows] = found.base.numpy()[at, own]
         if found.fit is not None:
             fit[group.rows] = found.fit.numpy()[at, own]
         for i, row in enumerate(group.rows.tolist()):

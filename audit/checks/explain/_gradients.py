@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -11,44 +13,113 @@ from torch import Tensor
 
 from audit.checks.explain._attributions import Attributions, Request, Values
 from audit.checks.explain._players import Group, groups_of, log_odds, names_of
-from audit.explainers.attribution import CompletenessError
+from audit.explainers.deep_lift import lift
+from audit.explainers.grad_cam import cam, find_layer
+from audit.explainers.gradient_shap import REPEATS, Parts, expected
+from audit.explainers.gradients import Found, Score, complete, guarded, score_and_gradient
 from audit.explainers.integrated_gradients import integrate
+from audit.explainers.noise_tunnel import noise_tunnel
 from audit.explainers.saliency import at_inputs
 from audit.explainers.segments import blur, masked_tokens
 from audit.subject import Modality, Subject
 
-Score = Callable[[Tensor, Tensor], Tensor]
+#: values, low and high ends, and the gradients taken
+Columns: TypeAlias = tuple[tuple[Tensor, Tensor, Tensor], int]
 
 #: points on a path at first and at most; they go where the model bends, so few examples need many
 START, MOST = 16, 4096
 #: largest relative error of what must add up
 TOLERANCE = 1e-3
+#: coalitions for the price of a gradient
+GRADIENT = 4
+
+
+#: noisy copies of an example, and the noise as a share of the inputs' range or, in tables, deviation
+COPIES, NOISE = 32, 0.1
 
 
 def from_gradients(name: str, request: Request) -> Attributions:
-    """Attributions by a gradient method."""
-    subject, data, targets = request.subject, request.data, request.targets
+    """Attributions by a gradient method.
+
+    Raises:
+        CompletenessError: it promises to add up, and does not on this model.
+    """
+    subject, data = request.subject, request.data
+    groups = groups_of(subject, data, request.background)
     points, baselines, score = _differentiable(request)
+    sums = _sums(subject, groups)
     error = None
     base = np.full(len(data), np.nan)
-    full = log_odds(subject.scores(data), targets).double().numpy()
-    if name == "integrated_gradients":
-        path = integrate(score, points, baselines, START, MOST, TOLERANCE)
-        elements, error, spent = path.values.numpy(), path.error.numpy(), path.steps
-        if error.max() > TOLERANCE:
-            raise CompletenessError(
-                f"integrated_gradients: Expected values that add up to the change in log-odds within {TOLERANCE:g} of it, "
-                f"found an error of {error.max():.2g} in example {error.argmax()} after {spent} points; try kernel_shap."
-            )
-        base, full = path.base.numpy(), path.full.numpy()
-    else:
-        elements, spent = at_inputs(score, points).abs().numpy(), 1
-    groups = groups_of(subject, data, request.background)
-    values = _summed(subject, request, groups, elements)
-    shown = elements if subject.text is None else None
+    full = log_odds(subject.scores(data), request.targets).double().numpy()
+    with guarded(subject.model, points):
+        if name in PROMISING:
+            found = PROMISING[name](score, points, baselines, request, sums)
+            complete(name, found.error, TOLERANCE, f"{found.evaluations} gradients were taken; try kernel_shap.")
+            base, full, error, spent = found.base.numpy(), found.full.numpy(), found.error.numpy(), found.evaluations
+            columns = (found.values, found.low, found.high)
+        else:
+            columns, spent = MAPS[name](score, points, request, sums)
+    elements = points[0].numel()
+    values, low, high = (_of_players(subject, request, groups, c.flatten(1)[:, elements:].numpy()) for c in columns)
+    shown = columns[0].flatten(1)[:, :elements].reshape(points.shape).numpy() if subject.text is None else None
     return Attributions(
-        name, values, values, values, names_of(groups, len(data)), base, full, spent, error=error, elements=shown
+        name, values, low, high, names_of(groups, len(data)), base, full, spent, error=error, elements=shown
     )
+
+
+def _integrated(score: Score, points: Tensor, baselines: Tensor, request: Request, sums: Parts) -> Found:
+    return _summed(integrate(score, points, baselines, START, MOST, TOLERANCE), sums)
+
+
+def _deep_lift(score: Score, points: Tensor, baselines: Tensor, request: Request, sums: Parts) -> Found:
+    return _summed(lift(score, points, baselines.expand_as(points), TOLERANCE), sums)
+
+
+def _gradient_shap(score: Score, points: Tensor, baselines: Tensor, request: Request, sums: Parts) -> Found:
+    """Tables and pictures start from background rows, a text from itself without words."""
+    background = baselines.unsqueeze(1)
+    if request.subject.text is None:
+        assert isinstance(request.background.inputs, Tensor)
+        background = request.background.inputs.to(points)
+    draws = max(REPEATS, request.evaluations // GRADIENT)
+    return expected(score, points, background, draws, request.seed, sums)
+
+
+def _summed(found: Found, sums: Parts) -> Found:
+    values = sums(found.values)
+    return replace(found, values=values, low=values, high=values)
+
+
+def _saliency(score: Score, points: Tensor, request: Request, sums: Parts) -> Columns:
+    values = sums(at_inputs(score, points).abs())
+    return (values, values, values), 1
+
+
+def _smooth_grad(score: Score, points: Tensor, request: Request, sums: Parts) -> Columns:
+    """The mean magnitude of the gradient near the example."""
+    background = request.background.inputs
+    if request.subject.modality is Modality.TABULAR:
+        assert isinstance(background, Tensor)
+        spread = background.to(points).std(0, correction=0, keepdim=True)
+    else:
+        flat = points.flatten(1)
+        spread = (flat.max(1).values - flat.min(1).values).reshape(-1, *[1] * (points.ndim - 1))
+
+    def explain(noisy: Tensor, rows: Tensor) -> Tensor:
+        return sums(score_and_gradient(score, noisy, rows)[1].abs().to("cpu", torch.float64))
+
+    found = noise_tunnel(explain, points, COPIES, NOISE * spread, seed=request.seed)
+    return (found.values, found.low, found.high), COPIES
+
+
+def _grad_cam(score: Score, points: Tensor, request: Request, sums: Parts) -> Columns:
+    model = request.subject.model
+    values = sums(cam(score, points, find_layer(model, lambda: model(points[:1]))))
+    return (values, values, values), 1
+
+
+PROMISING = {"integrated_gradients": _integrated, "deep_lift": _deep_lift, "gradient_shap": _gradient_shap}
+MAPS = {"saliency": _saliency, "smooth_grad": _smooth_grad, "grad_cam": _grad_cam}
 
 
 def _differentiable(request: Request) -> tuple[Tensor, Tensor, Score]:
@@ -81,13 +152,19 @@ def _differentiable(request: Request) -> tuple[Tensor, Tensor, Score]:
     return points, baselines, of_inputs
 
 
-def _summed(subject: Subject, request: Request, groups: Sequence[Group], elements: NDArray[np.float64]) -> Values:
-    """Values of elements (embeddings: of positions) added up over each player."""
+def _sums(subject: Subject, groups: Sequence[Group]) -> Parts:
+    """Maps (m, ...) to their elements and, behind them, what intervals are wanted of: sums over players, or positions."""
     if subject.text is not None:
-        assert isinstance(request.data.inputs, list)
-        mask = subject.text.encode(request.data.inputs).mask.bool().cpu().numpy()
-        of_position = elements.sum(axis=2)
-        return tuple(of_position[i][mask[i]][group.features.numpy() >= 0] for i, group in enumerate(groups))
+        return lambda maps: torch.cat([maps.flatten(1), maps.sum(2)], dim=1)
     (group,) = groups
-    member = np.eye(len(group.names))[group.features.numpy().ravel()]
-    return tuple(elements.reshape(len(elements), -1) @ member)
+    member = torch.nn.functional.one_hot(group.features.flatten().cpu().long(), len(group.names)).double()
+    return lambda maps: torch.cat([maps.flatten(1), maps.flatten(1) @ member], dim=1)
+
+
+def _of_players(subject: Subject, request: Request, groups: Sequence[Group], sums: NDArray[np.float64]) -> Values:
+    """One row of sums an example to the values of its own players."""
+    if subject.text is None:
+        return tuple(sums)
+    assert isinstance(request.data.inputs, list)
+    mask = subject.text.encode(request.data.inputs).mask.bool().cpu().numpy()
+    return tuple(row[own][group.features.numpy() >= 0] for row, own, group in zip(sums, mask, groups, strict=True))
