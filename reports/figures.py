@@ -144,7 +144,9 @@ def _waterfall(figure: Waterfall) -> dict[str, Any]:
         at += step.value
     rows.append(_stair(figure.end_label, figure.end, len(rows), "end"))
     amounts = [figure.start, *(step.value for step in figure.steps), figure.end]
-    digits = max(0, 2 - math.floor(math.log10(max(map(abs, amounts)) or 1.0)))
+    largest = max(map(abs, amounts)) or 1.0
+    # a step much smaller than the largest is still told from nothing
+    digits = max(2 if largest < 1000 else 0, 2 - math.floor(math.log10(largest)))
     for place, (row, amount) in enumerate(zip(rows, amounts, strict=True)):
         sign = "+" if row["kind"] == "for" else ""
         row["shown"] = _unique(f"{sign}{amount:.{digits}f}".replace("-", "\u2212"), place)

@@ -51,7 +51,7 @@ def of_cells(values: NDArray[np.float64], height: int, width: int) -> Heat:
 def of_elements(values: NDArray[np.float64]) -> Heat:
     """Values of input elements (channels, height, width), added up over channels and over blocks of pixels."""
     total = values.sum(0)
-    side = -(-max(total.shape) // (SIDE // 2))
+    side = -(-max(total.shape) // (SIDE // 3))
     height, width = (-(-length // side) * side for length in total.shape)
     padded = np.zeros((height, width))
     padded[: total.shape[0], : total.shape[1]] = total
@@ -59,6 +59,6 @@ def of_elements(values: NDArray[np.float64]) -> Heat:
 
 
 def heat(values: NDArray[np.float64]) -> Heat:
-    """Rows rounded to three digits of the largest magnitude, which is all a picture can show."""
+    """Rows rounded to two digits of the largest magnitude, which is all a picture can show."""
     largest = float(np.abs(values).max(initial=0.0)) or 1.0
-    return tuple(tuple(round(float(v), 3) for v in row) for row in values / largest)
+    return tuple(tuple(round(float(v), 2) for v in row) for row in values / largest)

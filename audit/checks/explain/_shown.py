@@ -35,7 +35,7 @@ POINTS, ROWS = 128, 12
 
 
 def of_tables(captions: Sequence[str], sample: Dataset, found: Found, top: int) -> tuple[Figure, ...]:
-    """For each example how its score comes about, then the same features by every method.
+    """How the score of each example comes about, then the same features by every method.
 
     Args:
         captions: one an example.
@@ -44,7 +44,8 @@ def of_tables(captions: Sequence[str], sample: Dataset, found: Found, top: int) 
         top: features named; the others are one step.
     """
     shap = found["kernel_shap"]
-    figures: list[Figure] = []
+    waterfalls: list[Figure] = []
+    compared: list[Figure] = []
     for i, caption in enumerate(captions):
         order = np.argsort(-np.abs(shap.values[i]), kind="stable")
         shown, rest = order[:top], order[top:]
@@ -65,7 +66,7 @@ def of_tables(captions: Sequence[str], sample: Dataset, found: Found, top: int) 
                     value=float(shap.values[i][rest].sum()),
                 )
             )
-        figures.append(
+        waterfalls.append(
             Waterfall(
                 title=caption,
                 x_title="log-odds of the predicted class",
@@ -78,8 +79,8 @@ def of_tables(captions: Sequence[str], sample: Dataset, found: Found, top: int) 
             )
         )
         if len(found) > 1:
-            figures.append(_compared(f"{caption}, by method", i, names, shown, found))
-    return tuple(figures)
+            compared.append(_compared(f"{caption}, by method", i, names, shown, found))
+    return (*waterfalls, *compared)
 
 
 def _compared(title: str, row: int, names: Sequence[str], shown: NDArray[np.int64], found: Found) -> Matrix:
