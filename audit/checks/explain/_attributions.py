@@ -71,6 +71,8 @@ class Request:
         seed: of all draws.
         removal: what stands for a removed player; None takes the first of `REMOVALS` for this kind of input. Methods
             that remove nothing do not look at it.
+        complete: whether a method that promises to add up refuses where it does not. Models that mean nothing are explained
+            without, and for less.
     """
 
     subject: Subject
@@ -80,6 +82,7 @@ class Request:
     evaluations: int
     seed: int
     removal: str | None = None
+    complete: bool = True
 
 
 def attribute(
@@ -91,6 +94,7 @@ def attribute(
     background: Dataset,
     evaluations: int,
     removal: str | None = None,
+    complete: bool = True,
 ) -> Attributions:
     """Attribute the log-odds of one class an example to its players.
 
@@ -103,13 +107,14 @@ def attribute(
         background: rows that may stand for "removed".
         evaluations: the effort.
         removal: what stands for a removed player.
+        complete: whether what promises to add up must.
 
     Raises:
         CompletenessError: the method promises to add up, and does not on this model.
         ValueError: there is no such method.
     """
     family = method(name).family
-    request = Request(subject, data, targets, background, evaluations, int(rng.integers(2**31)), removal)
+    request = Request(subject, data, targets, background, evaluations, int(rng.integers(2**31)), removal, complete)
     if family is Family.GRADIENT:
         from audit.checks.explain._gradients import from_gradients
 
@@ -132,6 +137,7 @@ def attribute_each(
     background: Dataset,
     evaluations: int,
     removal: str | None = None,
+    complete: bool = True,
 ) -> tuple[dict[str, Attributions], dict[str, str]]:
     """Attributions by several methods; those that refuse this model, and what they say, come second.
 
@@ -142,7 +148,7 @@ def attribute_each(
     found, refused = {}, {}
     for name in names:
         try:
-            found[name] = attribute(name, subject, data, targets, rng, background, evaluations, removal)
+            found[name] = attribute(name, subject, data, targets, rng, background, evaluations, removal, complete)
         except CompletenessError as refusal:
             refused[name] = str(refusal)
     return found, refused

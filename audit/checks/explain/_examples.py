@@ -44,11 +44,16 @@ class Examples:
         return attribute(method, self.subject, self.rows, self.targets, rng, self.background, evaluations, removal)
 
     def attribute_each(
-        self, methods: Iterable[str], rng: np.random.Generator, evaluations: int, removal: str | None = None
+        self,
+        methods: Iterable[str],
+        rng: np.random.Generator,
+        evaluations: int,
+        removal: str | None = None,
+        complete: bool = True,
     ) -> tuple[dict[str, Attributions], dict[str, str]]:
         """Attributions by several methods, and what those that refuse this model say."""
         return attribute_each(
-            methods, self.subject, self.rows, self.targets, rng, self.background, evaluations, removal
+            methods, self.subject, self.rows, self.targets, rng, self.background, evaluations, removal, complete
         )
 
 

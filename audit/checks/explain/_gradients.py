@@ -54,7 +54,8 @@ def from_gradients(name: str, request: Request) -> Attributions:
     with guarded(subject.model, points):
         if name in PROMISING:
             found = PROMISING[name](score, points, baselines, request, sums)
-            complete(name, found.error, TOLERANCE, f"{found.evaluations} gradients were taken; try kernel_shap.")
+            if request.complete:
+                complete(name, found.error, TOLERANCE, f"{found.evaluations} gradients were taken; try kernel_shap.")
             base, full, error, spent = found.base.numpy(), found.full.numpy(), found.error.numpy(), found.evaluations
             columns = (found.values, found.low, found.high)
         else:
@@ -68,11 +69,12 @@ def from_gradients(name: str, request: Request) -> Attributions:
 
 
 def _integrated(score: Score, points: Tensor, baselines: Tensor, request: Request, sums: Parts) -> Found:
-    return _summed(integrate(score, points, baselines, START, MOST, TOLERANCE), sums)
+    most = MOST if request.complete else max(START, GRADIENT * request.evaluations)
+    return _summed(integrate(score, points, baselines, START, most, TOLERANCE), sums)
 
 
 def _deep_lift(score: Score, points: Tensor, baselines: Tensor, request: Request, sums: Parts) -> Found:
-    return _summed(lift(score, points, baselines.expand_as(points), TOLERANCE), sums)
+    return _summed(lift(score, points, baselines.expand_as(points).unsqueeze(1), TOLERANCE), sums)
 
 
 def _gradient_shap(score: Score, points: Tensor, baselines: Tensor, request: Request, sums: Parts) -> Found:

@@ -73,7 +73,8 @@ def relearn(
                     found = scores(rows)
                     wanted = labels[rows].to(found.device)
                     optimiser.zero_grad(set_to_none=True)
-                    torch.autograd.backward(cross_entropy(found, wanted))
+                    if found.requires_grad:  # scores that no weight touches learn nothing
+                        torch.autograd.backward(cross_entropy(found, wanted))
                     optimiser.step()
                     right += int((found.argmax(1) == wanted).sum())
     finally:
