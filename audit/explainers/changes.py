@@ -27,6 +27,7 @@ class Changes:
         deviations: numeric column -> one deviation in its own unit; None: the standard deviation of the known rows.
         price: of each column changed, in deviations.
         values: most values of a number that are changes of their own; quantiles of the known ones.
+        together: two categories are strangers where they meet in less than this share of the known rows with either.
 
     Raises:
         ValueError: a deviation is missing or not positive.
@@ -40,6 +41,7 @@ class Changes:
         deviations: Mapping[str, float] | None,
         price: float,
         values: int,
+        together: float,
     ) -> None:
         self.table, self._price = table, price
         both = table.raw(torch.cat([known, inputs]))
@@ -65,6 +67,8 @@ class Changes:
         names = np.random.default_rng(0).integers(-(2**62), 2**62, len(columns))
         self.key = torch.from_numpy(names).to(inputs.device)
         self._spots = spots.to(inputs.device)
+        self._held = [at for column in table.categories for at in column.at]
+        self._strangers = _strangers(known[:, self._held].to(inputs.device), together)
 
     def __len__(self) -> int:
         return len(self.column)
@@ -138,11 +142,29 @@ class Changes:
         """Whether rows keep to the table's rules, bool (m,)."""
         return self.table.lawful(before, after, self._reach, len(self.table.categories))
 
+    def plausible(self, before: Tensor, after: Tensor) -> Tensor:
+        """Whether rows bring no strangers together, bool (m,)."""
+        return self._meetings(after) <= self._meetings(before)
+
+    def _meetings(self, rows: Tensor) -> Tensor:
+        """Twice the pairs of categories that are strangers, in each row, (m,)."""
+        held = rows[:, self._held]
+        return ((held @ self._strangers) * held).sum(1)
+
 
 def _categories(column: Category) -> Tensor:
     """One-hot blocks (k, width) of the categories that may be chosen."""
     allowed = column.allowed or (True,) * len(column.at)
     return torch.eye(len(column.at))[torch.tensor(allowed)]
+
+
+def _strangers(held: Tensor, together: float) -> Tensor:
+    """Which pairs of categories hardly ever meet among rows of one-hot blocks (b, k), (k, k) as numbers."""
+    meet = held.T @ held
+    own = meet.diagonal()
+    # of the rows with one of the two, whichever meets the other more
+    share = meet / torch.minimum(own[:, None], own[None]).clamp(min=1)
+    return (share < together).to(held)
 
 
 def _deviations(table: Table, known: Tensor, given: Mapping[str, float] | None) -> Tensor:

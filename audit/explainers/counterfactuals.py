@@ -49,6 +49,7 @@ def counterfactuals(
     price: float = 1.0,
     width: int = 8,
     values: int = 24,
+    together: float = 0.01,
     batch_size: int | None = None,
 ) -> Counterfactuals:
     """Search for rows near the given ones that the model gives the wanted class.
@@ -72,6 +73,8 @@ def counterfactuals(
         price: of each column changed, in deviations.
         width: states kept at each step of the search.
         values: most values of a numeric column that are tried at each step, quantiles of the known ones.
+        together: two categories are not brought together that meet in less than this share of the known rows with
+            either of them, such as a married child; 0: any are.
         batch_size: rows a call of `predict`; None chooses by memory.
 
     Raises:
@@ -81,11 +84,12 @@ def counterfactuals(
     for name, number in (("count", count), ("changes", changes), ("width", width), ("values", values)):
         if number < 1:
             raise ValueError(f"{name}: Expected at least 1, found {number}.")
-    if not price >= 0:
-        raise ValueError(f"price: Expected a number of at least 0, found {price}.")
-    options = Changes(table, inputs, known, deviations, price, values)
+    for name, share in (("price", price), ("together", together)):
+        if not share >= 0:
+            raise ValueError(f"{name}: Expected a number of at least 0, found {share}.")
+    options = Changes(table, inputs, known, deviations, price, values, together)
     rows = batch_size or max(1, min(ROWS, MEMORY // max(1, inputs[0].numel() * inputs.element_size())))
-    search = _Search(predict, options, rows, width, changes, keep=4 * count)
+    search = _Search(predict, options, rows, width, changes, keep=2 * count)
     out = inputs.unsqueeze(1).repeat(1, count, 1)
     found = torch.zeros(len(inputs), count, dtype=torch.bool)
     # all single changes of all states kept are held at once
@@ -128,13 +132,19 @@ class _Search:
             new = _first(kids.owner, key) & self._options.lawful(inputs[kids.owner], kids.x)
             kids, key = kids.take(new), key[new]
             margin = self._margin(kids.x, goal[kids.owner])
-            best = self._cheapest(inputs, best.join(kids.take(margin > 0)))
-            keep = self._promising(inputs, kids, margin, margin - start[kids.owner])
+            # strangers may meet on the way, when one of the two is yet to change
+            good = (margin > 0) & self._options.plausible(inputs[kids.owner], kids.x)
+            best = self._cheapest(inputs, best.join(kids.take(good)))
+            keep = self._promising(inputs, kids, ~good, margin, margin - start[kids.owner])
             front, key = kids.take(keep), key[keep]
         best = self._cheapest(inputs, self._spared(inputs, goal, best))
         # a model whose answers hang on the batch must not slip through
-        sound = (self._margin(best.x, goal[best.owner]) > 0) & self._options.lawful(inputs[best.owner], best.x)
+        sound = self._good(inputs[best.owner], best.x, self._margin(best.x, goal[best.owner]))
         return best.owner[sound], best.x[sound]
+
+    def _good(self, before: Tensor, rows: Tensor, margin: Tensor) -> Tensor:
+        """Which rows are counterfactuals, bool (m,)."""
+        return (margin > 0) & self._options.lawful(before, rows) & self._options.plausible(before, rows)
 
     def _affordable(self, inputs: Tensor, front: _Rows, best: _Rows, price: Tensor) -> tuple[Tensor, Tensor]:
         """(parent, change) pairs of columns not yet changed that cost less than the dearest row that would be kept."""
@@ -147,9 +157,9 @@ class _Search:
         parent, change = (~used & (total < limit[:, None])).nonzero().unbind(1)
         return parent, change
 
-    def _promising(self, inputs: Tensor, kids: _Rows, margin: Tensor, gain: Tensor) -> Tensor:
-        """Rows still without the wanted answer that are nearest to it, and those that gained most for what they cost."""
-        short = (margin <= 0).nonzero()[:, 0]
+    def _promising(self, inputs: Tensor, kids: _Rows, short_of: Tensor, margin: Tensor, gain: Tensor) -> Tensor:
+        """Of the rows that fall short, those nearest to the wanted answer, and those that gained most for their cost."""
+        short = short_of.nonzero()[:, 0]
         near = short[top(kids.owner[short], margin[short], (self._width + 1) // 2)]
         rest = short[~torch.isin(short, near)]
         worth = gain[rest] / self._options.cost(inputs[kids.owner[rest]], kids.x[rest])
@@ -175,7 +185,7 @@ class _Search:
             less = options.without(before[at], x[at], torch.full_like(at, j))
             without = self._margin(less, wanted[at])
             saved = options.cost(before[at], x[at]) - options.cost(before[at], less)
-            fine = (without > 0) & options.lawful(before[at], less)
+            fine = self._good(before[at], less, without)
             x = x.index_copy(0, at[fine], less[fine])
             worth[at, j] = ((margin[at] - without) / saved).where(~fine, torch.inf)
         for column in worth.argsort(dim=1, stable=True).T:
@@ -192,7 +202,7 @@ class _Search:
             at = ((middle != near).any(1) & (middle != far).any(1)).nonzero()[:, 0]
             if not len(at):
                 break
-            fine = (self._margin(middle[at], wanted[at]) > 0) & self._options.lawful(before[at], middle[at])
+            fine = self._good(before[at], middle[at], self._margin(middle[at], wanted[at]))
             far = far.index_copy(0, at[fine], middle[at[fine]])
             near = near.index_copy(0, at[~fine], middle[at[~fine]])
         return far

@@ -58,7 +58,7 @@ def test_as_cheap_as_the_cheapest_of_all_rows(price):
         net, known = network(seed), people(seed)
         x = known[net(known).argmax(1) == 0][:20]
         found = counterfactuals(net, x, 1, TABLE, known, price=price)
-        options = Changes(TABLE, x, known, None, price, 24)
+        options = Changes(TABLE, x, known, None, price, 24, 0.0)
         for row, best, there, changed in zip(x, found.rows[:, 0], found.found[:, 0], found.changed[:, 0], strict=True):
             rows = everything(row)
             rows = rows[net(rows).argmax(1) == 1]
@@ -142,6 +142,23 @@ def test_constraints_and_directions_are_kept():
     assert bool((down.rows[:, 0, 0] >= x[:, 0]).all())
 
 
+def test_categories_that_never_meet_are_not_brought_together():
+    """A child is never married; the answer asks for marriage, or for a number far away."""
+    table = Table((Category("kin", (0, 1)), Category("state", (2, 3)), Number("n", 4, 0.0, 1.0, 0, 9)))
+    child, parent = [1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]
+    known = torch.tensor([[*(child if i % 2 else parent), i % 10] for i in range(200)])
+    predict = lambda rows: torch.stack([torch.full((len(rows),), 0.5), rows[:, 3] + rows[:, 4] / 9], dim=1)  # noqa: E731
+    x = torch.tensor([[*child, 0.0]])
+    free = counterfactuals(predict, x, 1, table, known, count=1, together=0.0)
+    assert free.changed[0, 0].tolist() == [False, True, False]
+    bound = counterfactuals(predict, x, 1, table, known, count=3)
+    assert bound.changed[0, :2].tolist() == [[False, False, True], [True, True, False]]
+    assert bound.found[0].tolist() == [True, True, False]
+    # a row that holds such a pair as given may keep it
+    odd = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0]])
+    assert bool(counterfactuals(predict, odd, 0, table, known, count=1).found.all())
+
+
 def test_whole_numbers_move_to_whole_numbers_and_no_farther_than_they_must():
     table = Table((Number("hours", 0, 40.0, 12.0, 1, 99, whole=True),))
     known = ((torch.arange(1.0, 100.0) - 40) / 12)[:, None]
@@ -191,6 +208,7 @@ def test_the_same_rows_for_any_batch_size_and_order_and_every_row_is_counted():
         ({"changes": 0}, "changes"),
         ({"price": -1.0}, "price"),
         ({"deviations": {"n0": 1.0}}, "deviations"),
+        ({"together": -0.1}, "together"),
         ({"batch_size": 0}, "batch_size"),
         ({"predict": lambda rows: rows[:, 0]}, "predict"),
     ],
