@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ def head_ablation(
     targets: int | Sequence[int] | Tensor,
     means: Sequence[Tensor] | None = None,
     score: ClassScore | None = None,
+    only: Collection[tuple[int, int]] | None = None,
 ) -> list[Tensor]:
     """By how much the score falls without each head, for each layer (n, heads) float64 on the CPU.
 
@@ -32,6 +33,7 @@ def head_ablation(
         targets: the class explained, one for all or one an example.
         means: for each layer (heads, width), what stands for a silent head; see `head_means`. None takes zeros.
         score: from scores (n, outputs) and targets (n,) to (n,); None takes the target's own score.
+        only: (layer, head) of those that are silenced, counted from 0; the others are NaN. None silences all.
 
     Raises:
         ValueError: see `attention_maps`; a target is out of range, or heads have no outputs of their own.
@@ -52,16 +54,14 @@ def head_ablation(
         full = scored(count)
         if means is not None and [len(mean) for mean in means] != heads:
             raise ValueError(f"means: Expected one row a head for layers of {heads}, found {[len(m) for m in means]}.")
-        return [
-            torch.stack(
-                [
-                    full - scored(_without(layer, head, None if means is None else means[layer][head]))
-                    for head in range(size)
-                ],
-                dim=1,
-            )
-            for layer, size in enumerate(heads)
-        ]
+        effects = [torch.full((len(full), size), torch.nan, dtype=torch.float64) for size in heads]
+        every = [(layer, head) for layer, size in enumerate(heads) for head in range(size)]
+        for layer, head in every if only is None else sorted(only):
+            if (layer, head) not in every:
+                raise ValueError(f"only: Expected heads of layers with {heads}, found head {head} of layer {layer}.")
+            mean = None if means is None else means[layer][head]
+            effects[layer][:, head] = full - scored(_without(layer, head, mean))
+        return effects
 
 
 def head_means(model: nn.Module, inputs: ModelInputs) -> list[Tensor]:
