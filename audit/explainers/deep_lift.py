@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from audit.explainers.gradients import (
     examine,
     examine_background,
     guarded,
+    join,
     points_per_pass,
     relative,
     scores_at,
@@ -59,7 +60,7 @@ def deep_lift(
     examine(inputs, baselines=baselines)
     with guarded(model, inputs):
         scores = each_output(model, inputs, targets)
-        found = [lift(score, inputs, baselines.expand_as(inputs), tolerance) for score in scores]
+        found = [lift(score, inputs, baselines.expand_as(inputs).unsqueeze(1), tolerance) for score in scores]
     return attribution(found)
 
 
@@ -87,51 +88,54 @@ def deep_lift_shap(
     examine_background(inputs, background)
     with guarded(model, inputs):
         scores = each_output(model, inputs, targets)
-        found = [over_background(score, inputs, background, tolerance) for score in scores]
+        found = [lift(score, inputs, background, tolerance) for score in scores]
     return attribution(found)
 
 
-def over_background(score: Score, inputs: Tensor, background: Tensor, tolerance: float) -> Found:
-    """The mean of `lift` over background rows."""
-    parts = [lift(score, inputs, row.expand_as(inputs), tolerance) for row in background]
-    values, base, error = (torch.stack([getattr(p, which) for p in parts]) for which in ("values", "base", "error"))
-    mean = values.mean(0)
-    return Found(mean, mean, mean, base.mean(0), parts[0].full, error.max(0).values, len(background))
+def lift(score: Score, inputs: Tensor, background: Tensor, tolerance: float) -> Found:
+    """DeepLIFT of one score, averaged over background rows.
 
-
-def lift(score: Score, inputs: Tensor, baselines: Tensor, tolerance: float) -> Found:
-    """DeepLIFT of one score, baselines shaped like the inputs.
+    Args:
+        score: of points.
+        inputs: (n, ...) examples.
+        background: (b, ...) rows, or (n, b, ...) rows for each example.
+        tolerance: largest relative completeness error of an example against a row.
 
     Raises:
-        CompletenessError: the values of an example do not add up.
-        ValueError: the operations cannot be recorded.
+        CompletenessError: the values of an example do not add up, or the operations cannot be recorded.
     """
+    own = background if background.ndim > inputs.ndim else background.expand(len(inputs), *background.shape)
     rows = torch.arange(len(inputs), device=inputs.device)
-    full, base = scores_at(score, inputs, rows), scores_at(score, baselines, rows)
     size = max(1, points_per_pass(inputs) // _WEIGHT)
-    values = torch.empty(inputs.shape, dtype=torch.float64)
-    error = torch.empty(len(inputs), dtype=torch.float64)
-    for start in range(0, len(inputs), size):
-        part = slice(start, start + size)
-        x, b = inputs[part], baselines[part]
-        graph = trace(_of_rows(score, rows[part]), x)
+    parts = [_pass(score, inputs, own, rows[i : i + size], tolerance) for i in range(0, len(rows), size)]
+    return join(parts)
+
+
+def _pass(score: Score, inputs: Tensor, background: Tensor, rows: Tensor, tolerance: float) -> Found:
+    x = inputs[rows]
+    full = scores_at(score, x, rows)
+    graph = trace(lambda points: score(points, rows), x)
+    values, base, error = torch.zeros(x.shape, dtype=torch.float64), torch.zeros_like(full), torch.zeros_like(full)
+    count = background.shape[1]
+    for row in range(count):
+        b = background[rows, row]
+        below = scores_at(score, b, rows)
         slopes, (now, then) = multipliers(graph, x, b)
-        values[part] = (slopes * (x.double() - b.double())).cpu()
-        error[part] = _error(values[part], now.cpu(), then.cpu(), full[part], base[part], inputs.dtype)
-        if bool((error[part] > tolerance).any()):
+        found = (slopes * (x.double() - b.double())).cpu()
+        missed = _error(found, now.cpu(), then.cpu(), full, below, inputs.dtype)
+        if bool((missed > tolerance).any()):
             names = unruled(graph, x, b)
-            why = f"no rule is known for {', '.join(names)}" if names else "its scores change with the batch"
-            complete("deep_lift", error[: part.stop], tolerance, f"{why}; try integrated_gradients or kernel_shap.")
-    return Found(values, values, values, base, full, error, 1)
-
-
-def _of_rows(score: Score, rows: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda points: score(points, rows)
+            why = f"no rule is known for {', '.join(names)}" if names else "its scores are not its recorded operations'"
+            whole = torch.zeros(len(inputs), dtype=torch.float64)
+            whole[rows.cpu()] = missed
+            complete("deep_lift", whole, tolerance, f"{why}; try integrated_gradients or kernel_shap.")
+        values, base, error = values + found / count, base + below / count, torch.maximum(error, missed)
+    return Found(values, values, values, base, full, error, count)
 
 
 def _error(values: Tensor, now: Tensor, then: Tensor, full: Tensor, base: Tensor, dtype: torch.dtype) -> Tensor:
     """Relative completeness error: of the recorded score in float64, and of that score against the model's own."""
     change = now - then
-    gap = (values.flatten(1).sum(1) - change).abs() - 1e-12 * (now.abs() + then.abs() + 1e-3)
+    gap = (values.flatten(1).sum(1) - change).abs() - 1e-9 * (now.abs() + then.abs() + 1e-3)
     drift = (change - (full - base)).abs() - 256 * torch.finfo(dtype).eps * (full.abs() + base.abs() + 1e-3)
     return torch.maximum(relative(gap, change), relative(drift, full - base))

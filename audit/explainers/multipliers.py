@@ -52,12 +52,10 @@ def trace(function: Callable[[Tensor], Tensor], points: Tensor) -> fx.GraphModul
     Raises:
         CompletenessError: they cannot be recorded.
     """
-    whole = torch.func.functionalize(function, remove="mutations_and_views")
     try:
-        with _elementary(), torch.enable_grad():
-            # a branch taken by looking at a number is recorded as taken; completeness tells whether it matters
-            record = make_fx(whole, cast("Any", _DECOMPOSED), _error_on_data_dependent_ops=False)
-            graph: fx.GraphModule = record(points.detach().clone().requires_grad_(True))
+        graph = _record(function, points)
+        if any(_writes(node) for node in graph.graph.nodes):
+            graph = _record(torch.func.functionalize(function, remove="mutations_and_views"), points)
     except RuntimeError as error:
         first = str(error).strip().split("\n")[0]
         raise CompletenessError(
@@ -67,18 +65,31 @@ def trace(function: Callable[[Tensor], Tensor], points: Tensor) -> fx.GraphModul
     return graph
 
 
+def _record(function: Callable[[Tensor], Tensor], points: Tensor) -> fx.GraphModule:
+    # a branch taken by looking at a number is recorded as taken; completeness tells whether it matters
+    record = make_fx(function, cast("Any", _DECOMPOSED), _error_on_data_dependent_ops=False)
+    with _elementary(), torch.enable_grad():
+        return record(points.detach().clone().requires_grad_(True))
+
+
+def _writes(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
 def multipliers(graph: fx.GraphModule, points: Tensor, baselines: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Slopes between baselines and points, shaped like the points (m, ...), and the scores (m,) of both; float64.
 
     Raises:
-        ValueError: a slope or a score is not finite.
+        CompletenessError: a slope or a score is not finite.
     """
     with torch.enable_grad():
         leaf = points.detach().to(torch.float64).requires_grad_(True)
         now, then = _Run(graph, keep=False)(leaf, baselines.detach().to(torch.float64))
         (slopes,) = torch.autograd.grad(now.sum(), leaf) if now.requires_grad else (torch.zeros_like(leaf),)
     if not all(bool(torch.isfinite(found).all()) for found in (slopes, now, then)):
-        raise ValueError("model: Expected finite scores and slopes, found NaN or infinity; try logits.")
+        raise CompletenessError(
+            "deep_lift: Expected finite scores and slopes, found NaN or infinity; try logits, or integrated_gradients."
+        )
     return slopes.detach(), (now.detach(), then.detach())
 
 
@@ -187,6 +198,8 @@ class _Run:
         assert callable(node.target)
         if name(node) == "copy":  # has no derivative; what it makes of its source has
             return args[1].to(args[0]).expand_as(args[0])
+        if name(node) in ("view", "_unsafe_view"):  # ask for strides that another rule's result may not have
+            return args[0].reshape(args[1])
         return node.target(*args, **{key: self._value(value, values) for key, value in node.kwargs.items()})
 
     def _value(self, argument: Any, values: dict[fx.Node, Any]) -> Any:
