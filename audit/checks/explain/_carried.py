@@ -94,11 +94,13 @@ class Response:
         code: (n,) the value each row of the data has.
         moves: (rows, values) change of the log-odds against the row's mean over values; 0 where it is rounding.
         changed: (rows,) chance that a row's answer changes when it is dealt another row's value.
+        flips: (rows,) whether some value changes a row's answer.
     """
 
     code: Ints
     moves: Floats
     changed: Floats
+    flips: NDArray[np.bool_]
 
 
 def respond(subject: Subject, data: Dataset, rows: Ints, targets: Tensor, feature: Feature) -> Response:
@@ -123,7 +125,8 @@ def respond(subject: Subject, data: Dataset, rows: Ints, targets: Tensor, featur
     before = subject.predict(base).argmax(1).numpy()
     moves = found - (found @ frequent)[:, None]
     moves[np.abs(moves) <= ROUNDING * np.abs(found).max(initial=0.0)] = 0.0
-    return Response(code, moves, (answer != before[:, None]) @ frequent)
+    other = answer != before[:, None]
+    return Response(code, moves, other @ frequent, other.any(1))
 
 
 def tallies(code: Ints, group: Ints, values: int, groups: int) -> Floats:

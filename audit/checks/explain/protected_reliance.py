@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -32,8 +32,10 @@ class ProtectedReliance(Check):
 
     What it measures:
         For each protected attribute among the features: its share of all Shapley magnitudes; how much it moves the
-        log-odds of the favourable class in each group; and, as an intervention, the share of answers that change and
-        the change in accuracy when its values are shuffled among the rows while everything else stays.
+        log-odds of the favourable class in each group; and, as interventions, the share of answers that change and
+        the change in accuracy when its values are shuffled among the rows while everything else stays, the
+        share of people whose answer some other value would turn (flips), and of those whose score it would move at all.
+        Whether the score moves with the group is tested against permutations of the groups.
     Why it matters:
         A model that uses a protected attribute treats people differently because of it, which many uses forbid, whether
         or not the groups end up with different rates.
@@ -41,7 +43,8 @@ class ProtectedReliance(Check):
         The reliance is to be compared with an equal share of all features, the line in the picture. Answers that change
         under shuffling are people whose result hangs on the attribute alone; a row that is dealt its own value again
         cannot change, so the figure is a lower bound for attributes with a common value. If accuracy does not suffer, the
-        attribute can be left out. A reliance of 0 is no proof of fairness: other features can stand in for the
+        attribute can be left out. The model is a fixed function: where no score moves (0 %), it does not use the attribute,
+        and where one does, it does; the p-value says whether the move goes one way for a group. A reliance of 0 is no proof of fairness: other features can stand in for the
         attribute; the fairness section looks at the outcome.
 
     References:
@@ -49,8 +52,17 @@ class ProtectedReliance(Check):
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TABULAR})
+    version: ClassVar[int] = 2
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"rows": 96, "evaluations": 256, "background": 16, "shuffles": 5, "resamples": 300},
+        Effort.QUICK: {
+            "rows": 96,
+            "evaluations": 256,
+            "background": 16,
+            "shuffles": 5,
+            "resamples": 300,
+            "people": 1000,
+            "permutations": 199,
+        },
         Effort.EXHAUSTIVE: {"rows": 512, "evaluations": 8192, "background": 64, "shuffles": 50},
     }
 
@@ -62,7 +74,12 @@ class ProtectedReliance(Check):
     background: int = 32
     #: times each attribute is shuffled
     shuffles: int = 10
+    #: rows that get every value of an attribute
+    people: int = 4000
+    permutations: int = 999
     resamples: int = 1000
+    #: rows below which groups are joined
+    least: int = 20
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """Needs a protected attribute among the features."""
@@ -99,12 +116,15 @@ class ProtectedReliance(Check):
             players = [names.index(feature.name) for feature in features]
             share = self._share(found, players, rng)
             changed, lost = self._shuffled(subject, data, features, rng)
+            flips, moved, p = self._given_every_value(subject, data, features, rng)
             estimates |= {
                 f"reliance@{name}": share,
                 f"answers_changed@{name}": changed,
                 f"accuracy_change@{name}": lost,
+                f"flips@{name}": flips,
+                f"scores_moved@{name}": moved,
             }
-            rows.append((name, share, changed, lost))
+            rows.append((name, share, changed, lost, flips, moved, p))
             if share.value is not None:
                 bars.append(Bar(label=name, value=share.value, low=share.low, high=share.high))
         effects = _effects(found, sample, names)
@@ -133,9 +153,18 @@ class ProtectedReliance(Check):
             tables=(
                 Table(
                     title="Reliance on each protected attribute",
-                    columns=("attribute", "share of Shapley magnitudes", "answers changed", "accuracy change"),
+                    columns=(
+                        "attribute",
+                        "share of Shapley magnitudes",
+                        "answers changed",
+                        "accuracy change",
+                        "flips",
+                        "scores moved",
+                        "p",
+                    ),
                     rows=tuple(rows),
-                    note="The last two when its values are shuffled among the rows.",
+                    note="Answers and accuracy when its values are shuffled among the rows; flips and moved scores when a "
+                    "row gets every other value; p of the score's going with the group.",
                 ),
                 Table(
                     title="Effect of belonging to a group",
@@ -174,6 +203,41 @@ class ProtectedReliance(Check):
             right += after == labels
         change = statistics.mean(right / self.shuffles - (before == labels), "fraction")
         return statistics.clustered_proportion(changed / self.shuffles, self.shuffles), change
+
+    def _given_every_value(
+        self, subject: Subject, data: Dataset, features: list[Feature], rng: np.random.Generator
+    ) -> tuple[Estimate, Estimate, float | None]:
+        """Share of rows whose answer some other value turns, or whose score it moves, and the p-value of the groups."""
+        import torch
+
+        from audit.checks.explain._carried import VALUES, levels, respond, tested
+        from audit.datasets import FeatureKind
+
+        sample = data.sample(self.people, rng)
+        assert isinstance(sample.inputs, torch.Tensor)
+        feature = features[0]
+        if len(features) > 1:
+            columns = tuple(column for feature in features for column in feature.columns)
+            if len(torch.unique(sample.inputs[:, list(columns)], dim=0)) > VALUES:
+                many = statistics.undefined(
+                    f"more than {VALUES} combinations of values", n=len(sample), unit="fraction"
+                )
+                return many, many, None
+            feature = replace(feature, kind=FeatureKind.CATEGORICAL, columns=columns)
+        targets = subject.scores(sample).argmax(1)
+        targets = targets if data.favourable is None else torch.full_like(targets, data.favourable)
+        found = respond(subject, sample, np.arange(len(sample)), targets, feature)
+        moved = found.moves.any(1)
+        p = None
+        if len(features) == 1:
+            groups = levels(sample.groups[feature.name], self.least)
+            if len(groups.names) > 1:
+                p = float(tested([found], groups, self.permutations, 1, rng).p_carries.min())
+        return (
+            statistics.proportion(int(found.flips.sum()), len(sample)),
+            statistics.proportion(int(moved.sum()), len(sample)),
+            None if p is None else round(p, 4),
+        )
 
 
 def _protected(data: Dataset) -> list[Feature]:
