@@ -72,3 +72,13 @@ def test_scores_and_refusals():
 
     with pytest.raises(ValueError, match=r"^model: Expected an output for each head in layers.0, found heads"):
         head_ablation(stack(lambda: Shared(False)), X, 0)
+
+
+def test_only_some_heads():
+    model = stack(lambda: TimmStyle(True))
+    every, some = head_ablation(model, X, 0), head_ablation(model, X, 0, only=[(2, 1), (0, 3)])
+    asked = {(layer, head) for layer in range(3) for head in range(4) if some[layer][:, head].isfinite().all()}
+    assert asked == {(0, 3), (2, 1)}
+    assert torch.equal(some[2][:, 1], every[2][:, 1])
+    with pytest.raises(ValueError, match=r"^only: Expected heads of layers with \[4, 4, 4\], found head 4 of layer 0"):
+        head_ablation(model, X, 0, only=[(0, 4)])

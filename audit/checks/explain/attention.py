@@ -46,16 +46,18 @@ class Attention(Check):
         For some test texts, how much of each word the model's attention carries to where the score is read: in the last
         layer, followed through all layers (rollout), and weighted by its gradient (gradient rollout). Beside it stands
         what happens: the change in the log-odds of the predicted class when that word is masked, deleted or replaced.
-        Compared are the two orders of the words, by Spearman's rank correlation. Each head is then silenced, its output
+        Compared are the two orders of the words, by Spearman's rank correlation: with the size of the change, and with the
+        change itself, which is positive for words that speak for the class. Each head is then silenced, its output
         replaced by its mean over all tokens, and the change in log-odds stands beside what the head looks at.
     Why it matters:
         Attention maps are shown as explanations because they are at hand. They say where information may flow, not
         what the answer rests on; only an intervention says that.
     How to read it:
-        1 is the same order as the true changes, 0 is no relation; what shuffled words reach stands beside it. Where the
-        correlation is near chance, do not read these maps as importance. A head that looks at one token sharply can be
-        silenced without effect, and one that looks everywhere can decide. Masked words make unusual texts, so trust
-        what several ways of removal agree on.
+        1 is the same order as the true changes, 0 is no relation; what shuffled words reach stands beside it. Attention
+        has no sign, so rollout can at best follow the size; gradient rollout looks for words that speak for the class.
+        Where the correlation is near chance, do not read these maps as importance. A head that looks sharply at one
+        token can be silenced without effect, and one that looks everywhere can decide. Masked words make unusual texts,
+        so trust what several ways of removal agree on.
 
     References:
         Abnar and Zuidema 2020; Chefer, Gur and Wolf 2021; Jain and Wallace 2019; Wiegreffe and Pinter 2019; Michel, Levy
@@ -94,7 +96,10 @@ class Attention(Check):
         first = changes[self.removals[0]]
         return Measured(
             estimates={**estimates, "sharp_heads_matter": sharp},
-            headline=tuple(f"causal_agreement@{m},{self.removals[0]}" for m in MEASURES[:2]),
+            headline=(
+                f"causal_agreement@attention_rollout,{self.removals[0]}",
+                f"speaks_for@gradient_rollout,{self.removals[0]}",
+            ),
             tables=(table, _heads(heads)),
             figures=(
                 *bars,
