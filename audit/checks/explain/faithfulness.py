@@ -106,7 +106,7 @@ class Faithfulness(Check):
         rankings: dict[str, list[Floats]] = {name: [v[None] for v in of.values] for name, of in found.items()}
         rankings |= {name: [v[None] for v in values] for name, values in fakes.items()}
         sizes = [len(of_row) for of_row in next(iter(fakes.values()))]
-        rankings["random"] = [rng.random((self.random, size)) for size in sizes]
+        rankings["chance"] = [rng.random((self.random, size)) for size in sizes]
         played = np.array(sizes) > 1  # nothing can be ranked in a text of one word
         usual, *others = operators(subject.modality)
         most = len(sizes) if subject.modality is Modality.TABULAR else self.compared
@@ -116,9 +116,9 @@ class Faithfulness(Check):
             walk = curves(chosen.first(number), some, self.steps, rng, operator)
             walks[operator] = {name: of_name[played[:number]] for name, of_name in walk.items()}
         titles = {**{name: method(name).title for name in found}, **TITLES}
-        shown = [name for name in rankings if name != "random"]
+        shown = [name for name in rankings if name != "chance"]
         leads = {
-            (name, operator): statistics.mean(np.mean(gains(walk[name], walk["random"]), axis=0), UNIT)
+            (name, operator): statistics.mean(np.mean(gains(walk[name], walk["chance"]), axis=0), UNIT)
             for operator, walk in walks.items()
             for name in shown
         }
@@ -163,7 +163,7 @@ class Faithfulness(Check):
         usual = next(iter(leads))[1]
         found: dict[str, Estimate] = {}
         for name in methods:
-            deletion, insertion = gains(walk[name], walk["random"])
+            deletion, insertion = gains(walk[name], walk["chance"])
             found[f"faithfulness@{name}"] = leads[name, usual]
             found[f"deletion_gain@{name}"] = statistics.mean(deletion, UNIT)
             found[f"insertion_gain@{name}"] = statistics.mean(insertion, UNIT)
@@ -198,7 +198,7 @@ class Faithfulness(Check):
 
 def _above_fakes(methods: Sequence[str], fakes: Sequence[str], walk: Mapping[str, Floats]) -> dict[str, Estimate]:
     """By how much each method is more faithful than the best explanation that never saw the model, paired."""
-    gain = {name: np.mean(gains(walk[name], walk["random"]), axis=0) for name in (*methods, *fakes)}
+    gain = {name: np.mean(gains(walk[name], walk["chance"]), axis=0) for name in (*methods, *fakes)}
     best = max(fakes, key=lambda name: float(gain[name].sum()))
     return {f"above_fakes@{name}": statistics.mean(gain[name] - gain[best], UNIT) for name in methods}
 

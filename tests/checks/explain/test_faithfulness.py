@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from torch import nn
 
 from audit.checks.explain._examples import Examples, examples
 from audit.checks.explain._players import remove
-from audit.checks.explain.faithfulness import Faithfulness, _gains
+from audit.checks.explain._rankings import curves, gains, operators
+from audit.checks.explain.faithfulness import Faithfulness, _changes, _verdict
 from audit.subject import Modality
 from tests.checks.explain.known_models import Linear, numbers, subject
 
@@ -42,23 +45,25 @@ def test_a_linear_model_by_hand(data):
 
 
 def test_a_random_ranking_gains_nothing(data):
-    found = Faithfulness(**SMALL, methods=("random",), random=20).run(
-        subject(Linear(WEIGHTS)), data, np.random.default_rng(0)
-    )
-    for estimate in found.estimates.values():
+    model = subject(Linear(WEIGHTS))
+    found = Faithfulness(**SMALL, methods=("random",), random=20).run(model, data, np.random.default_rng(0))
+    gained = {name: e for name, e in found.estimates.items() if "gain@" in name or name.startswith("faithfulness@")}
+    assert len(gained) == 5
+    for estimate in gained.values():
         assert estimate.low <= 0 <= estimate.high
+    assert found.estimates["better_under_every_operator"].value == 0
 
 
 def test_an_explanation_turned_upside_down_loses(data, monkeypatch):
     model, rng = subject(Linear(WEIGHTS)), np.random.default_rng(0)
     honest = Faithfulness(**SMALL, methods=("integrated_gradients",)).run(model, data, rng).estimates
-    attribute = Examples.attribute
+    each = Examples.attribute_each
 
-    def upside_down(self, method, rng, evaluations):
-        found = attribute(self, method, rng, evaluations)
-        return type(found)(**{**found.__dict__, "values": tuple(-v for v in found.values)})
+    def upside_down(self, methods, rng, evaluations):
+        found, refused = each(self, methods, rng, evaluations)
+        return {name: replace(of, values=tuple(-v for v in of.values)) for name, of in found.items()}, refused
 
-    monkeypatch.setattr(Examples, "attribute", upside_down)
+    monkeypatch.setattr(Examples, "attribute_each", upside_down)
     wrong = Faithfulness(**SMALL, methods=("integrated_gradients",)).run(model, data, np.random.default_rng(0))
     assert honest["faithfulness@integrated_gradients"].low > 0
     assert wrong.estimates["faithfulness@integrated_gradients"].high < 0
@@ -67,27 +72,20 @@ def test_an_explanation_turned_upside_down_loses(data, monkeypatch):
 def test_the_area_is_the_trapezoids():
     method = np.zeros((1, 2, 3))
     random = np.array([[[0.0, 1.0, 2.0], [0.0, 3.0, 0.0]]])
-    deletion, insertion = _gains(method, random)
+    deletion, insertion = gains(method, random)
     assert deletion.tolist() == [1.0]
     assert insertion.tolist() == [-1.5]
-
-
-def test_states_take_the_highest_first_and_put_it_back_first():
-    states = Faithfulness(steps=3)._states(np.array([0.1, 5.0, -2.0])).astype(int).tolist()
-    assert states[:4] == [[1, 1, 1], [1, 0, 1], [0, 0, 1], [0, 0, 0]]
-    assert states[4:] == [[0, 0, 0], [0, 1, 0], [1, 1, 0], [1, 1, 1]]
 
 
 def test_curves_start_and_end_at_the_model_itself(data):
     model, rng = subject(Linear(WEIGHTS)), np.random.default_rng(0)
     chosen = examples(model, data, rng, 8, 0, 20)
-    check = Faithfulness(steps=5)
-    curves = check._curves(chosen, {"a": [[v] for v in rng.normal(size=(8, 5))]})["a"]
+    walk = curves(chosen, {"a": [v[None] for v in rng.normal(size=(8, 5))]}, 5, rng)["a"]
     ends = np.stack(
         remove(model, chosen.rows, [np.array([[1] * 5, [0] * 5], bool)] * 8, chosen.targets, chosen.background)
     )
-    assert np.allclose(curves[:, 0, [0, -1]], ends, atol=1e-5)
-    assert np.allclose(curves[:, 1, [-1, 0]], ends, atol=1e-5)
+    assert np.allclose(walk[:, 0, [0, -1]], ends, atol=1e-5)
+    assert np.allclose(walk[:, 1, [-1, 0]], ends, atol=1e-5)
 
 
 class Corner(nn.Module):
@@ -105,8 +103,12 @@ def test_pictures():
         subject(Corner(), Modality.IMAGE), data, rng
     )
     assert found.estimates["faithfulness@integrated_gradients"].value is not None
-    assert set(found.headline) == {"faithfulness@kernel_shap", "faithfulness@integrated_gradients"}
-    assert [figure.title for figure in found.figures] == ["Deletion", "Insertion"]
+    assert set(found.headline) == {
+        "faithfulness@kernel_shap",
+        "faithfulness@integrated_gradients",
+        "better_under_every_operator",
+    }
+    assert [figure.title for figure in found.figures][1:] == ["Deletion", "Insertion"]
     # only one cell counts: right away or at a random moment, half of the effect on average
     for name in ("deletion_gain", "insertion_gain"):
         assert found.estimates[f"{name}@integrated_gradients"].value > 0.3 * _effect(data)
@@ -118,3 +120,57 @@ def _effect(data):
 
     corner = lambda x: 20 * x[:, :, :4, :4].mean((1, 2, 3))  # noqa: E731
     return float((corner(data.inputs) - corner(blur(data.inputs))).abs().mean())
+
+
+def test_every_operator_is_asked_and_the_truth_passes_them_all(data):
+    found = Faithfulness(**SMALL, methods=("kernel_shap",)).run(
+        subject(Linear(WEIGHTS)), data, np.random.default_rng(0)
+    )
+    (board,) = [figure for figure in found.figures if figure.kind == "scoreboard"]
+    assert [metric.label for metric in board.metrics] == list(operators(Modality.TABULAR))
+    truth, fake = board.rows
+    assert all(score.lead.low > 0 for score in truth.scores)
+    assert not any(score.lead.low > 0 for score in fake.scores)
+    assert found.estimates["better_under_every_operator"].value == 1
+    assert found.estimates["above_fakes@kernel_shap"].low > 0
+
+
+def test_a_constant_is_a_random_ranking(data):
+    """Ties must not follow the order of the columns, of which the first may well matter most."""
+    rng = np.random.default_rng(0)
+    chosen = examples(subject(Linear([3.0, 0.0, 0.0, 0.0, 0.0])), data, rng, 60, 0, 20)
+    rankings = {"constant": [np.ones((10, 5))] * 60, "random": [rng.random((10, 5)) for _ in range(60)]}
+    walk = curves(chosen, rankings, 5, rng)
+    lead = np.mean(gains(walk["constant"], walk["random"]), axis=0)
+    assert abs(lead.mean()) < 2 * lead.std() / np.sqrt(60)
+    assert lead.std() > 0
+
+
+@pytest.mark.parametrize("operator", operators(Modality.IMAGE))
+def test_pictures_under_every_operator(operator):
+    """The corner alone counts, whatever stands for it; taking the rest away changes nothing."""
+    rng = np.random.default_rng(0)
+    bright = rng.random((6, 1, 28, 28))
+    bright[:, :, :4, :4] += 1 + 2 * np.eye(6)[0][:, None, None, None]  # means of two pictures never agree
+    chosen = examples(subject(Corner(), Modality.IMAGE), numbers(bright), rng, 0, 6, 4)
+    keep = np.ones((2, 49), dtype=bool)
+    keep[1, 1:] = False
+    from audit.checks.explain._rankings import scores_without
+
+    whole, corner = np.stack(scores_without(chosen, [keep] * 6, operator)).T
+    assert np.allclose(whole, corner, atol=1e-3)
+    gone = np.stack(scores_without(chosen, [~keep[1:]] * 6, operator))[:, 0]
+    assert (np.abs(gone - whole) > 0.1).sum() >= 5
+
+
+def test_verdicts_in_words():
+    from audit import statistics
+
+    assert _verdict(statistics.mean([1.0, 1.1, 0.9])) == "better"
+    assert _verdict(statistics.mean([-1.0, -1.1, -0.9])) == "worse"
+    assert _verdict(statistics.mean([-1.0, 1.1])) == "open"
+    assert _changes(["better"] * 3) == "better than chance under all 3 operators"
+    assert (
+        _changes(["better", "worse", "better"]) == "the verdict depends on the operator: better under 2, worse under 1"
+    )
+    assert _changes(["open"] * 3) == "open under all"
