@@ -1,120 +1,123 @@
 """Which coalitions a sampled explainer asks the model about: one design, shared by all examples and outputs.
 
-Coalitions come in complementary pairs (Covert and Lee 2021), layer by layer: a layer holds the pairs whose smaller
-coalition has s players. Layers the budget covers are enumerated; from the others distinct pairs are drawn evenly.
+Coalitions come in complementary pairs (Covert and Lee 2021). A layer holds the pairs whose smaller coalition has s players.
+A design is the beginning of one endless list, so that a larger one holds every smaller one of the same seed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import combinations
+from functools import lru_cache
+from itertools import count
 from math import comb
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+#: layers of at most this many pairs are shuffled as a whole; from larger ones distinct pairs are drawn
+SHUFFLED = 2**20
 
-@dataclass(frozen=True)
-class Design:
-    """Pairs of complementary coalitions with their Shapley kernel weights.
+
+class Plan(NamedTuple):
+    """What a design follows from.
 
     Attributes:
-        keep: (pairs, players) bool, the first coalition of each pair; the second is its complement.
-        weight: (pairs,) kernel weight of the pair, scaled up for the pairs of its layer that were not drawn.
-        layer: (pairs,) size of the smaller coalition.
-        drawn: (pairs,) share of its layer that was drawn; 1 where the layer is enumerated.
+        players: at least 2.
+        evaluations: at least `least(players, order)`; two for each pair.
+        seed: of the sampling.
+        order: layers up to this one come first and whole: 1 identifies every main effect, 2 every interaction.
     """
 
-    keep: NDArray[np.bool_]
-    weight: NDArray[np.float64]
-    layer: NDArray[np.int64]
-    drawn: NDArray[np.float64]
-
-    @property
-    def exact(self) -> bool:
-        """Whether every coalition is asked for."""
-        return bool((self.drawn == 1).all())
+    players: int
+    evaluations: int
+    seed: int
+    order: int = 1
 
 
-def least(players: int) -> int:
-    """Fewest evaluations for which the regression and its intervals exist."""
-    every: int = 2**players - 2
-    return min(every, 2 * players + 2)
+def pairs_in_all(players: int) -> int:
+    """Pairs of complementary coalitions, the two ends not counted."""
+    every: int = 2 ** (players - 1) - 1
+    return every
 
 
-def design(players: int, evaluations: int, rng: np.random.Generator) -> Design:
-    """Draw the pairs for at most `evaluations` coalitions.
+def least(players: int, order: int = 1) -> int:
+    """Fewest evaluations for which values (order 1) or pairwise interactions (order 2) and their intervals exist."""
+    first = sum(_pairs(players, s) for s in range(1, min(order, players // 2) + 1))
+    return 2 * min(pairs_in_all(players), first + 1)
 
-    Args:
-        players: at least 2.
-        evaluations: at least `least(players)`.
-        rng: source of the sampling.
+
+@lru_cache(maxsize=16)
+def design(plan: Plan) -> NDArray[np.bool_]:
+    """The first coalition of each pair, (pairs, players) bool, read-only; the second is its complement.
+
+    The layers after the first ones share the rest by the root of their kernel mass (Lundberg and Lee 2017), between the
+    mass itself and an even share (leverage scores, Musco and Witter 2025).
 
     Raises:
-        ValueError: `evaluations` is too small.
+        ValueError: there are too few evaluations.
     """
-    if evaluations < least(players):
+    players, evaluations, seed, order = plan
+    if evaluations < least(players, order):
         raise ValueError(
-            f"evaluations: Expected at least {least(players)} for {players} players, found {evaluations}; "
+            f"evaluations: Expected at least {least(players, order)} for {players} players, found {evaluations}; "
             "try more, or group the players with `features`."
         )
+    wanted = min(evaluations // 2, pairs_in_all(players))
     sizes = np.arange(1, players // 2 + 1)
-    counts = [_pairs(players, int(s)) for s in sizes]
-    # Shapley kernel mass of a layer (Lundberg and Lee 2017, theorem 2): both sizes s and players - s
-    mass = (players - 1) / (sizes * (players - sizes)) * np.where(2 * sizes == players, 0.5, 1.0)
-    takes = _allocate(mass, counts, evaluations // 2)
-    keep, weight, layer, drawn = [], [], [], []
-    for s, count, take, m in zip(sizes, counts, takes, mass, strict=True):
-        keep.append(_draw(players, int(s), count, take, rng))
-        weight.append(np.full(take, m / take))
-        layer.append(np.full(take, s))
-        drawn.append(np.full(take, take / count))
-    return Design(np.concatenate(keep), np.concatenate(weight), np.concatenate(layer), np.concatenate(drawn))
+    mass = np.sqrt((players - 1) / (sizes * (players - sizes)) * np.where(2 * sizes == players, 0.5, 1.0))
+    layer, place, rank = [], [], []
+    for size, weight in zip(sizes.tolist(), mass.tolist(), strict=True):
+        at = np.arange(min(_pairs(players, size), wanted))
+        layer.append(np.full(len(at), size))
+        place.append(at)
+        rank.append(at - 1e9 if size <= order else (at + 0.5) / weight)
+    chosen = np.argsort(np.concatenate(rank), kind="stable")[:wanted]
+    layers, places = np.concatenate(layer)[chosen], np.concatenate(place)[chosen]
+    keep = np.zeros((len(chosen), players), dtype=np.bool_)
+    for size in np.unique(layers).tolist():
+        here = layers == size
+        keep[here] = _layer(players, size, int(here.sum()), np.random.default_rng([seed, size]))[places[here]]
+    keep.flags.writeable = False
+    return keep
 
 
 def _pairs(players: int, size: int) -> int:
-    layer: int = comb(players, size)
-    return layer // 2 if 2 * size == players else layer
+    whole: int = comb(players, size)
+    return whole // 2 if 2 * size == players else whole
 
 
-def _allocate(mass: NDArray[np.float64], counts: list[int], pairs: int) -> list[int]:
-    """Pairs for each layer: at least two (a variance needs them), at most all there are.
+def _layer(players: int, size: int, take: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """The first `take` coalitions of this size in the generator's order; in the middle layer those with player 0."""
+    every = _pairs(players, size)
+    if every <= SHUFFLED:
+        chosen = rng.permutation(every)[:take]
+        if 2 * size < players:
+            return _unrank(chosen, players, size)
+        others = _unrank(chosen, players - 1, size - 1)
+        return np.concatenate([np.ones((take, 1), dtype=np.bool_), others], axis=1)
+    found = np.zeros((0, players), dtype=np.bool_)
+    for doubling in count(4):  # steps that do not depend on `take` keep the order of a longer list
+        order = np.argsort(rng.random((2**doubling, players)), axis=1)
+        drawn = order < size
+        if 2 * size == players:
+            drawn ^= ~drawn[:, :1]
+        found = np.concatenate([found, drawn])
+        packed = np.packbits(found, axis=1)
+        first = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_index=True)[1]
+        found = found[np.sort(first)]
+        if len(found) >= take:
+            break
+    return found[:take]
 
-    They go by the root of the mass, between the mass itself (Lundberg and Lee 2017) and an even share (leverage scores,
-    Musco and Witter 2025): on networks over 12 to 49 players it gave the lowest error of the three.
-    """
-    mass = np.sqrt(mass)
-    takes = [min(2, count) for count in counts]
-    open_ = [i for i, count in enumerate(counts) if takes[i] < count]
-    left = pairs - sum(takes)
-    while left > 0 and open_:
-        total = sum(mass[i] for i in open_)
-        shares = {i: min(counts[i] - takes[i], int(left * mass[i] / total)) for i in open_}
-        if not any(shares.values()):  # fewer pairs than layers are left: one each, heaviest first
-            shares = dict.fromkeys(sorted(open_, key=lambda i: -mass[i])[:left], 1)
-        for i, share in shares.items():
-            takes[i] += share
-        left -= sum(shares.values())
-        open_ = [i for i in open_ if takes[i] < counts[i]]
-    return takes
 
-
-def _draw(players: int, size: int, count: int, take: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """`take` distinct coalitions of this size, out of `count`; in the middle layer those that hold player 0."""
-    if count <= 2 * take:
-        every = list(combinations(range(players), size))[:count]  # player 0's coalitions come first
-        chosen = np.sort(rng.choice(count, size=take, replace=False)) if take < count else np.arange(count)
-        keep = np.zeros((take, players), dtype=np.bool_)
-        for row, index in enumerate(chosen):
-            keep[row, list(every[index])] = True
-        return keep
-    found: dict[bytes, NDArray[np.bool_]] = {}
-    while len(found) < take:
-        order = rng.permuted(np.tile(np.arange(players), (take - len(found), 1)), axis=1)
-        for row in order:
-            member = np.zeros(players, dtype=np.bool_)
-            member[row[:size]] = True
-            if 2 * size == players and not member[0]:
-                member = ~member
-            found.setdefault(np.packbits(member).tobytes(), member)
-    return np.stack(list(found.values()))
+def _unrank(rank: NDArray[np.int64], players: int, size: int) -> NDArray[np.bool_]:
+    """Numbers from 0 to C(players, size) − 1 to coalitions: the combinatorial number system (Lehmer 1964)."""
+    keep = np.zeros((len(rank), players), dtype=np.bool_)
+    row = np.arange(len(rank))
+    left = rank.copy()
+    for k in range(size, 0, -1):
+        steps = np.array([comb(c, k) for c in range(players)])
+        player = np.searchsorted(steps, left, side="right") - 1
+        keep[row, player] = True
+        left = left - steps[player]
+    return keep

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+from audit.loading.prediction import Batches
 
 Predict: TypeAlias = Callable[[Tensor], Tensor]
 
 #: bytes of masked inputs, and number of rows, that one call of `predict` may get
 MEMORY = 2**26
 ROWS = 2**14
+#: rows a call of `predict` is filled up to a multiple of: CPU matrix products round the rows of a ragged end differently
+TILE = 16
 
 
 class Game:
@@ -31,7 +36,8 @@ class Game:
         features: integer map shaped like one input, element -> player; equal numbers move together, gaps are closed,
             negative numbers are never removed. None: every element is a player.
         targets: which outputs to keep; None keeps all.
-        batch_size: rows a call of `predict`; None chooses by memory.
+        batch_size: rows a call of `predict`, raised to a multiple of `TILE`; None chooses by memory. Halved where
+            memory runs out.
 
     Raises:
         ValueError: an argument does not fit; the message names it.
@@ -56,7 +62,8 @@ class Game:
         self.element, self.size = players(features, inputs)
         self.targets = None if targets is None else outputs_of(targets)
         fit = MEMORY // max(inputs[0].numel() * inputs.element_size(), 1)
-        self._rows = batch_size or max(1, min(ROWS, fit))
+        rows = min(fit, batch_size or ROWS)
+        self._batches = Batches(max(1, min(fit, -(-rows // TILE) * TILE)), inputs.device)
 
     def values(self, keep: Tensor) -> Tensor:
         """Scores of some coalitions, (n, m, outputs) float64.
@@ -65,33 +72,46 @@ class Game:
             keep: (m, players) bool, the players that stay, the same for all examples; or (n, m, players).
         """
         n, m = len(self.inputs), keep.shape[-2]
-        b = self.background.shape[1]
-        keep = keep.to(self.inputs.device)
-        step, width = max(1, self._rows // b), min(b, self._rows)
-        found = []
-        for start in range(0, n * m, step):
-            case = torch.arange(start, min(start + step, n * m), device=self.inputs.device)
-            example, coalition = case // m, case % m
-            stays = self._stays(keep[coalition] if keep.ndim == 2 else keep[example, coalition])
-            total = torch.zeros((), dtype=torch.float64)
-            for first in range(0, b, width):
-                scores = self._scores(self._masked(stays, example, slice(first, first + width)))
-                total = total + scores.reshape(len(case), -1, scores.shape[1]).sum(dim=1)
-            found.append(total / b)
-        return torch.cat(found).reshape(n, m, -1)
+        keep = torch.nn.functional.pad(keep.to(self.inputs.device), (0, 1), value=True)  # for what is never removed
+        cases = max(1, self._batches.size // self.background.shape[1])
+        across = min(m, cases)
+        found = torch.empty(0)
+        for first in range(0, m, across):
+            some = keep[..., first : first + across, :]
+            shared = self._stays(some) if keep.ndim == 2 else None
+            down = max(1, cases // some.shape[-2])
+            for start in range(0, n, down):
+                at = slice(start, start + down)
+                means = self._means(at, self._stays(some[at]) if shared is None else shared)
+                if not first and not start:
+                    found = torch.empty(n, m, means.shape[2], dtype=torch.float64)
+                found[at, first : first + across] = means
+        return found
 
     def _stays(self, kept: Tensor) -> Tensor:
-        """Players that stay (c, players) to elements that stay (c, ...)."""
-        # an extra, always present player stands for the elements that are never removed
-        kept = torch.nn.functional.pad(kept, (0, 1), value=True)
-        return kept[:, self.element].reshape(-1, *self.inputs.shape[1:])
+        """Players that stay (..., c, players + 1) to elements that stay (1 or k, c, 1, ...)."""
+        shape = (-1, kept.shape[-2], 1, *self.inputs.shape[1:])
+        return kept[..., self.element].reshape(shape)
 
-    def _masked(self, stays: Tensor, example: Tensor, part: slice) -> Tensor:
-        """Every case over some background rows, (c * rows, ...)."""
-        rows = self.background[:, part] if len(self.background) == 1 else self.background[example, part]
-        return torch.where(stays.unsqueeze(1), self.inputs[example].unsqueeze(1), rows).flatten(0, 1)
+    def _means(self, at: slice, stays: Tensor) -> Tensor:
+        """Mean scores over the background of some examples in some coalitions, (k, c, outputs)."""
+        inputs = self.inputs[at, None, None]
+        rows = (self.background if len(self.background) == 1 else self.background[at]).unsqueeze(1)
+        k, c, b = len(inputs), stays.shape[1], rows.shape[2]
+        # only a single case can have more background rows than a batch holds
+        width = b if k * c > 1 else self._batches.size
+        scores = [
+            torch.cat(self._batches.run(k * c * part.shape[2], partial(self._predict, batch)))
+            for part in torch.split(rows, width, dim=2)
+            for batch in [torch.where(stays, inputs, part).flatten(0, 2)]
+        ]
+        return _mean(torch.cat(scores).reshape(k, c, b, -1))
 
-    def _scores(self, batch: Tensor) -> Tensor:
+    def _predict(self, rows: Tensor, start: int, stop: int) -> Tensor:
+        """Checked scores of some rows, (stop - start, outputs) float64 on the CPU."""
+        batch = rows[start:stop]
+        if self._batches.size >= TILE and len(batch) % TILE:
+            batch = torch.cat([batch, batch[-1:].expand(-len(batch) % TILE, *batch.shape[1:])])
         with torch.no_grad():
             scores = self.predict(batch)
         if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(batch):
@@ -100,10 +120,21 @@ class Game:
         if self.targets is not None:
             in_range(self.targets, scores.shape[1])
             scores = scores[:, self.targets]
-        scores = scores.detach().to("cpu", torch.float64)
+        scores = scores[: stop - start].detach().cpu().double()  # in this order: not every device has float64
         if not bool(torch.isfinite(scores).all()):
             raise ValueError("predict: Expected finite scores, found NaN or infinity; try logits or clamped log-odds.")
         return scores
+
+
+def _mean(scores: Tensor) -> Tensor:
+    """Mean over the background (k, c, b, outputs), halving by halving: the same bits for any number of cases."""
+    rows = scores.shape[2]
+    left = scores
+    while left.shape[2] > 1:
+        half = left.shape[2] // 2
+        folded = left[:, :, :half] + left[:, :, half : 2 * half]
+        left = torch.cat([folded, left[:, :, 2 * half :]], dim=2) if left.shape[2] % 2 else folded
+    return left[:, :, 0] / rows
 
 
 def players(features: Tensor | None, inputs: Tensor) -> tuple[Tensor, int]:

@@ -1,18 +1,19 @@
-"""Shapley values by one constrained least-squares solve, shared by all examples and outputs."""
+"""Shapley values with 95 % intervals: one design, one matrix, all examples and outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from audit.explainers.attribution import Attribution
-from audit.explainers.coalitions import Design, design
+from audit.explainers.coalitions import least
 from audit.explainers.game import Game, Predict
+from audit.explainers.pairs import Pairs
 
 
 def kernel_shap(
@@ -20,91 +21,70 @@ def kernel_shap(
     inputs: Tensor,
     background: Tensor,
     features: Tensor | None = None,
-    evaluations: int = 2048,
+    evaluations: int | Literal["auto"] = 2048,
     targets: int | Sequence[int] | Tensor | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    width: float = 0.05,
+    most: int = 2**14,
 ) -> Attribution:
-    """Shapley values of the expectation over background rows (Lundberg and Lee 2017), with 95 % intervals.
+    """Shapley values of the expectation over background rows (Lundberg and Lee 2017).
 
-    The values minimise the kernel-weighted squared error over the coalitions asked for, under the constraint that they
-    add up to f(x) − base. Over complementary pairs this depends on v(S) − v(N∖S) alone (Covert and Lee 2021), so one
-    matrix maps the differences of all examples and outputs to their values. Where all coalitions fit into
-    `evaluations` the values are exact and the intervals have no width.
+    The coalitions asked for are the same for all examples. Over complementary pairs the values depend on v(S) − v(N∖S)
+    alone (Covert and Lee 2021), and one matrix maps these differences to them: the mean of a Gaussian process over
+    coalitions, whose variance gives the intervals (see `posterior`). They add up to f(x) − base, additive models are exact,
+    and where all coalitions fit into `evaluations` the values are those of the definition and the intervals have no
+    width. An example's values do not depend on the examples beside it.
 
     Args:
         predict: (m, ...) batch to (m, outputs) scores.
         inputs: (n, ...) examples.
         background: (b, ...) rows that stand for "removed", or (n, b, ...) rows for each example.
-        features: integer map shaped like one input, element -> player (one-hot groups, superpixels, tokens); a
+        features: integer map shaped like one input, element -> player (one-hot groups, superpixels, tokens, windows); a
             negative number marks an element that is never removed. None: every element is a player.
-        evaluations: coalitions an example; each costs b rows of `predict`. The two ends are extra.
+        evaluations: coalitions an example; each costs b rows of `predict`. The two ends are extra. "auto" doubles them,
+            asking nothing twice, until every half width is at most `width`, or `most` is reached.
         targets: which outputs to explain; None explains all.
         seed: of the coalitions; the global generators are not touched.
-        batch_size: rows a call of `predict`; None chooses by memory.
+        batch_size: rows a call of `predict`; None chooses by memory. The values have the same bits for any.
+        width: for "auto": the half width wanted, as a share of the example's largest |value| over players and outputs.
+        most: for "auto": coalitions an example at most.
 
     Returns:
-        An `Attribution` with values (n, players, outputs); players in the order of their numbers.
+        An `Attribution` with values (n, players, outputs); players in the order of their numbers. Its `evaluations` says
+        what was spent.
 
     Raises:
         ValueError: an argument does not fit; the message names it.
     """
-    game = Game(predict, inputs, background, features, targets, batch_size)
-    ends = torch.zeros(2, game.size, dtype=torch.bool)
-    ends[1] = True
-    base, full = game.values(ends).unbind(dim=1)
-    if game.size == 1:
-        whole = (full - base).unsqueeze(1)
-        return Attribution(whole, whole, whole, base, 0)
-    plan = design(game.size, evaluations, np.random.default_rng(seed))
-    first = torch.from_numpy(plan.keep)
-    scores = game.values(torch.cat([first, ~first]))
-    difference = (scores[:, : len(first)] - scores[:, len(first) :]).numpy()
-    values, half = solve(plan, difference, (full - base).numpy())
-    middle, width = torch.from_numpy(values), torch.from_numpy(half)
-    return Attribution(middle, middle - width, middle + width, base, 2 * len(first))
+    if isinstance(evaluations, str) and evaluations != "auto":
+        raise ValueError(f'evaluations: Expected a number or "auto", found {evaluations!r}.')
+    if not 0 < width < np.inf:
+        raise ValueError(f"width: Expected a positive share of the largest value, found {width}; try 0.05.")
+    pairs = Pairs(Game(predict, inputs, background, features, targets, batch_size), seed)
+    if pairs.game.size == 1:
+        whole = (pairs.full - pairs.base)[:, None]
+        return _attribution(pairs, whole, np.zeros_like(whole))
+    if not isinstance(evaluations, str):
+        pairs.ask(evaluations)
+        return _attribution(pairs, *pairs.answers(1))
+    return _attribution(pairs, *_until(pairs, width, most))
 
 
-def solve(
-    plan: Design, difference: NDArray[np.float64], total: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shapley values and half widths of their 95 % intervals.
-
-    Args:
-        plan: the pairs asked for.
-        difference: (n, pairs, outputs) v(S) − v(N∖S).
-        total: (n, outputs) v(N) − v(∅).
-    """
-    sign = np.where(plan.keep, 1.0, -1.0)
-    size = sign.shape[1]
-    # an orthonormal basis of the vectors that sum to 0: values = total / size + basis @ free
-    basis = np.linalg.qr(np.column_stack([np.ones(size), np.eye(size)[:, 1:]]))[0][:, 1:]
-    regressors = sign @ basis
-    weighted = plan.weight[:, None] * regressors
-    free = np.linalg.pinv(regressors.T @ weighted, hermitian=True) @ weighted.T
-    leverage = np.einsum("kf,fk->k", regressors, free)
-    project = basis @ free
-    rest = difference - sign.sum(1)[:, None] / size * total[:, None]
-    values = total[:, None] / size + project @ rest
-    # the fit draws residuals towards zero, each by its leverage (HC2, MacKinnon and White 1985)
-    residual = (difference - sign @ values) / np.sqrt(np.clip(1 - leverage, 1e-3, None))[:, None]
-    return values, _half_width(plan, project, residual)
+def _until(pairs: Pairs, width: float, most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    lowest = least(pairs.game.size)
+    if most < lowest:
+        raise ValueError(f"most: Expected at least {lowest} for {pairs.game.size} players, found {most}; try more.")
+    wanted = min(max(2 * lowest, 128), most)
+    while True:
+        pairs.ask(wanted)
+        values, half = pairs.answers(1)
+        largest = np.abs(values).max(axis=(1, 2), keepdims=True)
+        if (half <= width * largest).all() or wanted == most:
+            return values, half
+        wanted = min(2 * wanted, most)
 
 
-def _half_width(plan: Design, project: NDArray[np.float64], residual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Half widths from the residuals: stratified sampling without replacement (Cochran 1977, 5.3), linearised.
-
-    A pair moves the values by its column of `project` times its residual; only the layers that were sampled vary, and
-    they vary around their own mean. The quantile is Student's with Satterthwaite's degrees of freedom.
-    """
-    variance = np.zeros((residual.shape[0], project.shape[0], residual.shape[2]))
-    uncertain = np.zeros_like(variance)
-    for layer in np.unique(plan.layer[plan.drawn < 1]):
-        at = plan.layer == layer
-        take, share = int(at.sum()), float(plan.drawn[at][0])
-        spread = project[:, at] ** 2 @ residual[:, at] ** 2 - (project[:, at] @ residual[:, at]) ** 2 / take
-        of_layer = (1 - share) * take / (take - 1) * np.clip(spread, 0, None)
-        variance += of_layer
-        uncertain += of_layer**2 / (take - 1)
-    freedom = variance**2 / np.where(uncertain > 0, uncertain, 1)
-    return np.where(variance > 0, stats.t.ppf(0.975, np.maximum(freedom, 1)) * np.sqrt(variance), 0.0)
+def _attribution(pairs: Pairs, values: NDArray[np.float64], half: NDArray[np.float64]) -> Attribution:
+    middle, base = torch.from_numpy(values), torch.from_numpy(pairs.base.copy())
+    return Attribution(middle, torch.from_numpy(values - half), torch.from_numpy(values + half), base, pairs.spent)

@@ -8,12 +8,9 @@ from math import factorial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from audit.explainers import kernel_shap
-from audit.explainers.coalitions import design, least
 
 
 def enumerate_shapley(predict, x: Tensor, background: Tensor) -> np.ndarray:
@@ -214,20 +211,6 @@ def test_constant_models_and_duplicated_columns():
     x[:, 4], background[:, 4] = x[:, 3], background[:, 3]
     values = kernel_shap(product, x, background).values
     torch.testing.assert_close(values[:, 3], values[:, 4])
-
-
-@settings(max_examples=40, deadline=None)
-@given(players=st.integers(2, 13), extra=st.integers(0, 300), seed=st.integers(0, 2**31))
-def test_designs_hold_distinct_pairs_with_the_kernel_s_mass(players, extra, seed):
-    plan = design(players, least(players) + extra, np.random.default_rng(seed))
-    both = {tuple(row) for row in np.concatenate([plan.keep, ~plan.keep]).tolist()}
-    assert len(both) == 2 * len(plan.keep) <= least(players) + extra
-    sizes = np.minimum(plan.keep.sum(1), (~plan.keep).sum(1))
-    assert (sizes == plan.layer).all()
-    for size in range(1, players // 2 + 1):
-        mass = (players - 1) / (size * (players - size)) / (2 if 2 * size == players else 1)
-        assert plan.weight[plan.layer == size].sum() == pytest.approx(mass)
-    assert plan.exact == (2 * len(plan.keep) == 2**players - 2)
 
 
 @pytest.mark.parametrize(
