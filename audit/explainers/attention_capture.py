@@ -135,7 +135,7 @@ class _Reader(TorchFunctionMode):
         named = (value for key, value in kwargs.items() if key not in ("input", "out") or name != "baddbmm")
         parts = list(_tensors((*args[first:], *named)))
         order: tuple[int, ...] | None = None
-        found = [i for i, part in enumerate(parts) if (mark := self.marks.get(part)) and mark.weights]
+        found = [i for i, part in enumerate(parts) if part.ndim > 2 and (mark := self.marks.get(part)) and mark.weights]
         if found and name == "einsum":
             order = einsum_order(args[0], found[0], parts[found[0]].ndim)
         elif found == [0]:
@@ -155,7 +155,7 @@ class _Reader(TorchFunctionMode):
                 continue
             if name == "softmax" and not mark.weights:
                 dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-                if dim in (-1, source.ndim - 1) and source.ndim > 2:
+                if dim in (-1, source.ndim - 1):
                     self.marks[result] = _Mark(True, result.shape)
             elif result.shape == source.shape or name in LAYOUTS:
                 folded = result.ndim == 3 and result.numel() == mark.shape.numel()
