@@ -62,8 +62,9 @@ class Game:
         self.element, self.size = players(features, inputs)
         self.targets = None if targets is None else outputs_of(targets)
         fit = MEMORY // max(inputs[0].numel() * inputs.element_size(), 1)
-        rows = min(fit, batch_size or ROWS)
-        self._batches = Batches(max(1, min(fit, -(-rows // TILE) * TILE)), inputs.device)
+        fit = fit // TILE * TILE or max(1, fit)
+        rows = -(-(batch_size or ROWS) // TILE) * TILE
+        self._batches = Batches(min(fit, rows), inputs.device)
 
     def values(self, keep: Tensor) -> Tensor:
         """Scores of some coalitions, (n, m, outputs) float64.
