@@ -242,9 +242,9 @@ def _batch(inputs: ModelInputs) -> int:
 
 def _refuse_hidden(model: nn.Module, inputs: ModelInputs) -> None:
     transformers = sys.modules.get("transformers")
-    if transformers is None or not isinstance(model, transformers.PreTrainedModel):
+    if transformers is None:
         return
-    if not isinstance(inputs, Mapping):
+    if isinstance(model, transformers.PreTrainedModel) and not isinstance(inputs, Mapping):
         raise ValueError("inputs: Expected a mapping such as {'input_ids': ..., 'attention_mask': ...}.")
     for module in model.modules():
         chosen = getattr(getattr(module, "config", None), "_attn_implementation", None)

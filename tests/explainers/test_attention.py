@@ -167,8 +167,9 @@ def test_settings_and_modes_come_back():
 def test_hidden_kernels_are_refused_by_name():
     model = attentive.bert()
     model.config._attn_implementation = "flash_attention_2"
-    with pytest.raises(ValueError, match=r"^model: Expected attention that can be read, found 'flash_attention_2'"):
-        attention(model, texts())
+    for shown, inputs in ((model, texts()), (nn.Sequential(model), texts()["input_ids"])):
+        with pytest.raises(ValueError, match=r"^model: Expected attention that can be read, found 'flash_attention_2'"):
+            attention(shown, inputs)
 
 
 def test_tensors_are_refused_for_transformers():

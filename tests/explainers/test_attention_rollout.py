@@ -118,3 +118,14 @@ class Windows(nn.Module):
     def forward(self, x):
         windows = x.reshape(-1, 2, 16)
         return nn.functional.scaled_dot_product_attention(windows, windows, windows).reshape(x.shape)
+
+
+def test_pictures_have_patches_for_tokens():
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(**attentive.SIZE, image_size=8, patch_size=4)
+    model = seeded(lambda: ViTForImageClassification._from_config(config, attn_implementation="sdpa"))
+    pictures = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = attention_rollout(model, {"pixel_values": pictures})
+    assert found.shape == (2, 5, 5)
+    torch.testing.assert_close(found, rollout(attention(model, {"pixel_values": pictures})), atol=1e-12, rtol=0)
