@@ -10,6 +10,7 @@ from audit.explainers.attention_heads import head_ablation, head_means
 from audit.explainers.attention_rollout import attention_rollout
 from audit.explainers.attribution import Attribution, CompletenessError
 from audit.explainers.captum_methods import captum
+from audit.explainers.concepts import Sensitivity, concepts
 from audit.explainers.counterfactuals import Counterfactuals, counterfactuals
 from audit.explainers.deep_lift import deep_lift, deep_lift_shap
 from audit.explainers.grad_cam import grad_cam
@@ -28,10 +29,12 @@ __all__ = [
     "CompletenessError",
     "Counterfactuals",
     "GradientRollout",
+    "Sensitivity",
     "attention",
     "attention_maps",
     "attention_rollout",
     "captum",
+    "concepts",
     "counterfactuals",
     "deep_lift",
     "deep_lift_shap",
