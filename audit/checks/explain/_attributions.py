@@ -143,12 +143,11 @@ def attribute_each(
 
     Args are those of `attribute`.
     """
-    from audit.explainers import CompletenessError
-
-    found, refused = {}, {}
+    found: dict[str, Attributions] = {}
+    refused: dict[str, str] = {}
     for name in names:
         try:
             found[name] = attribute(name, subject, data, targets, rng, background, evaluations, removal, complete)
-        except CompletenessError as refusal:
+        except ValueError as refusal:  # it does not add up, or a model is built as the method cannot read it
             refused[name] = str(refusal)
     return found, refused
