@@ -7,6 +7,7 @@ nothing but marks, is NaN. Negative attributions speak against the class and are
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from audit.explainers.quality.removal import Bools, Floats, players_of
@@ -42,10 +43,7 @@ def relevance_rank(attributions: Floats, masks: Bools) -> Floats:
         ValueError: shapes do not fit.
     """
     values, marked = _fit(attributions, masks)
-    hits = np.take_along_axis(np.broadcast_to(marked, values.shape), _order(values), axis=-1).cumsum(-1)
-    number = marked.sum(-1)
-    at = np.broadcast_to(np.maximum(number - 1, 0), values.shape[:-1])[..., None]
-    return _defined(np.take_along_axis(hits, at, axis=-1)[..., 0] / np.maximum(number, 1), marked)
+    return _defined(_marked_share(values, marked, marked.sum(-1)), marked)
 
 
 def top_k_intersection(attributions: Floats, masks: Bools, k: int) -> Floats:
@@ -57,8 +55,7 @@ def top_k_intersection(attributions: Floats, masks: Bools, k: int) -> Floats:
     values, marked = _fit(attributions, masks)
     if not 1 <= k <= values.shape[-1]:
         raise ValueError(f"k: Expected 1 to {values.shape[-1]}, found {k}.")
-    hits = np.take_along_axis(np.broadcast_to(marked, values.shape), _order(values)[..., :k], axis=-1)
-    return _defined(hits.mean(-1), marked)
+    return _defined(_marked_share(values, marked, np.full(len(marked), k)), marked)
 
 
 def inside_auroc(attributions: Floats, masks: Bools) -> Floats:
@@ -75,8 +72,15 @@ def inside_auroc(attributions: Floats, masks: Bools) -> Floats:
     return _defined(((ranks * marked).sum(-1) - inside * (inside + 1) / 2) / pairs, marked)
 
 
-def _order(values: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
-    return np.argsort(-values, axis=-1, kind="stable")
+def _marked_share(values: Floats, marked: Bools, number: NDArray[np.int64]) -> Floats:
+    """Marked share of the `number` (n,) highest players of each example, ties for the last places sharing them."""
+    number = np.maximum(number, 1)
+    at = np.broadcast_to(values.shape[-1] - number, values.shape[:-1])[..., None]
+    last = np.take_along_axis(np.sort(values, axis=-1), at, axis=-1)
+    above, tied = values > last, values == last
+    places = number - above.sum(-1)
+    hits = (above & marked).sum(-1) + places * (tied & marked).sum(-1) / tied.sum(-1)
+    return np.asarray(hits / number)
 
 
 def _fit(attributions: Floats, masks: Bools) -> tuple[Floats, Bools]:

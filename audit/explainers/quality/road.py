@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from audit.explainers.game import MEMORY, Predict
+from audit.explainers.game import Predict
 from audit.explainers.quality.removal import Floats
 
 #: residual, relative to the right side, at which the conjugate gradients stop
 TOLERANCE = 1e-5
+#: pixels solved for together: what a step needs of them stays in a cache
+NEAR = 2**17
 
 
 def noisy_linear_imputation(
@@ -137,7 +139,7 @@ def road(
     counts = [int(f * height * width) for f in fractions]
     gone = np.stack([order < count for count in counts], axis=-2).reshape(-1, height, width)
     which = torch.arange(n).repeat_interleave(len(counts)).repeat(int(np.prod(lead, dtype=np.int64)))
-    size = max(1, MEMORY // (64 * images[0].numel()))
+    size = max(1, NEAR // images[0].numel())
     found = []
     for i in range(0, len(gone), size):
         part = images[which[i : i + size].to(images.device)]

@@ -47,7 +47,7 @@ def test_curves_of_a_linear_model(linear):
 
 
 def test_no_order_beats_the_exact_one(linear):
-    value, exact, _ = linear
+    _, exact, _ = linear
     orders = np.array(list(itertools.permutations(range(6))), dtype=float)[:, None].repeat(5, 1)
     few = quality.removal(
         lambda x: torch.stack([torch.zeros(len(x)), x @ WEIGHTS], 1),
