@@ -11,14 +11,14 @@ from audit.explainers.attribution import Attribution
 from audit.explainers.gradients import (
     Found,
     Model,
-    Score,
+    Scores,
     attribution,
     complete,
-    each_output,
     examine,
     examine_background,
     guarded,
     join,
+    outputs_wanted,
     points_per_pass,
     relative,
     scores_at,
@@ -59,9 +59,8 @@ def deep_lift(
     """
     examine(inputs, baselines=baselines)
     with guarded(model, inputs):
-        scores = each_output(model, inputs, targets)
-        found = [lift(score, inputs, baselines.expand_as(inputs).unsqueeze(1), tolerance) for score in scores]
-    return attribution(found)
+        scores = outputs_wanted(model, inputs, targets)
+        return attribution(lift(scores, inputs, baselines.expand_as(inputs).unsqueeze(1), tolerance))
 
 
 def deep_lift_shap(
@@ -87,19 +86,20 @@ def deep_lift_shap(
     examine(inputs)
     examine_background(inputs, background)
     with guarded(model, inputs):
-        scores = each_output(model, inputs, targets)
-        found = [lift(score, inputs, background, tolerance) for score in scores]
-    return attribution(found)
+        return attribution(lift(outputs_wanted(model, inputs, targets), inputs, background, tolerance))
 
 
-def lift(score: Score, inputs: Tensor, background: Tensor, tolerance: float) -> Found:
-    """DeepLIFT of one score, averaged over background rows.
+def lift(scores: Scores, inputs: Tensor, background: Tensor, tolerance: float) -> list[Found]:
+    """DeepLIFT of some scores, averaged over background rows.
 
     Args:
-        score: of points.
+        scores: points (m, ...) and the example each belongs to (m,), to (m, k) scores.
         inputs: (n, ...) examples.
         background: (b, ...) rows, or (n, b, ...) rows for each example.
         tolerance: largest relative completeness error of an example against a row.
+
+    Returns:
+        One `Found` a score.
 
     Raises:
         CompletenessError: the values of an example do not add up, or the operations cannot be recorded.
@@ -107,35 +107,43 @@ def lift(score: Score, inputs: Tensor, background: Tensor, tolerance: float) -> 
     own = background if background.ndim > inputs.ndim else background.expand(len(inputs), *background.shape)
     rows = torch.arange(len(inputs), device=inputs.device)
     size = max(1, points_per_pass(inputs) // _WEIGHT)
-    parts = [_pass(score, inputs, own, rows[i : i + size], tolerance) for i in range(0, len(rows), size)]
-    return join(parts)
+    parts = [_pass(scores, inputs, own, rows[i : i + size], tolerance) for i in range(0, len(rows), size)]
+    return [join(of_score) for of_score in zip(*parts, strict=True)]
 
 
-def _pass(score: Score, inputs: Tensor, background: Tensor, rows: Tensor, tolerance: float) -> Found:
-    x = inputs[rows]
-    full = scores_at(score, x, rows)
-    graph = trace(lambda points: score(points, rows), x)
-    values, base, error = torch.zeros(x.shape, dtype=torch.float64), torch.zeros_like(full), torch.zeros_like(full)
-    count = background.shape[1]
-    for row in range(count):
-        b = background[rows, row]
-        below = scores_at(score, b, rows)
-        slopes, (now, then) = multipliers(graph, x, b)
-        found = (slopes * (x.double() - b.double())).cpu()
-        missed = _error(found, now.cpu(), then.cpu(), full, below, inputs.dtype)
-        if bool((missed > tolerance).any()):
+def _pass(scores: Scores, inputs: Tensor, background: Tensor, rows: Tensor, tolerance: float) -> list[Found]:
+    x, starts = inputs[rows], background[rows].unbind(1)
+    full, *base = (scores_at(scores, points, rows) for points in (x, *starts))
+    graph = trace(lambda points: scores(points, rows), x)
+    values = [torch.zeros(x.shape, dtype=torch.float64) for _ in range(full.shape[1])]
+    errors = []
+    for b, below in zip(starts, base, strict=True):
+        slopes, now, then = multipliers(graph, x, b)
+        moved = x.double() - b.double()
+        sums, sizes = [], []
+        for total, slope in zip(values, slopes, strict=True):
+            found = (slope * moved).cpu()
+            sums.append(found.flatten(1).sum(1))
+            sizes.append(found.flatten(1).abs().sum(1))
+            total += found
+        now, then = now.cpu(), then.cpu()
+        # float64 rounds each of many terms
+        slack = 1e-9 * (now.abs() + then.abs() + torch.stack(sizes, dim=1) + 1e-3)
+        gap = relative((torch.stack(sums, dim=1) - (now - then)).abs() - slack, now - then)
+        error = torch.maximum(gap, _drift(now - then, full, below, inputs.dtype))
+        errors.append(error)
+        if bool((error > tolerance).any()):
             names = unruled(graph, x, b)
             why = f"no rule is known for {', '.join(names)}" if names else "its scores are not its recorded operations'"
-            whole = torch.zeros(len(inputs), dtype=torch.float64)
-            whole[rows.cpu()] = missed
+            whole = torch.zeros(len(inputs), error.shape[1], dtype=torch.float64)
+            whole[rows.cpu()] = error
             complete("deep_lift", whole, tolerance, f"{why}; try integrated_gradients or kernel_shap.")
-        values, base, error = values + found / count, base + below / count, torch.maximum(error, missed)
-    return Found(values, values, values, base, full, error, count)
+    worst, start = torch.stack(errors).amax(0), torch.stack(base).mean(0)
+    means = [total / len(starts) for total in values]
+    return [Found(m, m, m, start[:, k], full[:, k], worst[:, k], len(starts)) for k, m in enumerate(means)]
 
 
-def _error(values: Tensor, now: Tensor, then: Tensor, full: Tensor, base: Tensor, dtype: torch.dtype) -> Tensor:
-    """Relative completeness error: of the recorded score in float64, and of that score against the model's own."""
-    change = now - then
-    gap = (values.flatten(1).sum(1) - change).abs() - 1e-9 * (now.abs() + then.abs() + 1e-3)
-    drift = (change - (full - base)).abs() - 256 * torch.finfo(dtype).eps * (full.abs() + base.abs() + 1e-3)
-    return torch.maximum(relative(gap, change), relative(drift, full - base))
+def _drift(change: Tensor, full: Tensor, base: Tensor, dtype: torch.dtype) -> Tensor:
+    """By how much the model's own scores change otherwise than its recorded operations do in float64."""
+    slack = 256 * torch.finfo(dtype).eps * (full.abs() + base.abs() + 1e-3)
+    return relative((change - (full - base)).abs() - slack, full - base)

@@ -17,6 +17,9 @@ Model: TypeAlias = Callable[[Tensor], Tensor]
 #: points (m, ...) and the example each belongs to (m,), to one score a point (m,)
 Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
+#: the same for several scores, (m, k)
+Scores: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
 #: points of one differentiable pass
 POINTS = 512
 
@@ -114,12 +117,19 @@ def unsaturated(model: Model, inputs: Tensor) -> None:
             )
 
 
-def scores_at(score: Score, points: Tensor, rows: Tensor) -> Tensor:
-    """Scores of points in bounded passes without gradient, (m,) float64 on the CPU."""
+def scores_at(score: Score | Scores, points: Tensor, rows: Tensor) -> Tensor:
+    """Scores of points in bounded passes without gradient, (m,) or (m, k) float64 on the CPU.
+
+    Raises:
+        ValueError: a score is not finite.
+    """
     size = points_per_pass(points)
     with torch.no_grad():
         parts = [score(points[i : i + size], rows[i : i + size]) for i in range(0, len(points), size)]
-    return torch.cat(parts).to("cpu", torch.float64)
+    found = torch.cat(parts).to("cpu", torch.float64)
+    if not bool(torch.isfinite(found).all()):
+        raise ValueError("model: Expected finite scores, found NaN or infinity; try logits.")
+    return found
 
 
 def points_per_pass(inputs: Tensor) -> int:
@@ -187,13 +197,27 @@ def each_output(model: Model, inputs: Tensor, targets: int | Sequence[int] | Ten
     Raises:
         ValueError: the model's scores are not (n, outputs), or a target is out of range.
     """
+    return [_output(model, t) for t in _wanted(model, inputs, targets)]
+
+
+def outputs_wanted(model: Model, inputs: Tensor, targets: int | Sequence[int] | Tensor | None) -> Scores:
+    """All outputs asked for at once; else as `each_output`."""
+    wanted = _wanted(model, inputs, targets)
+
+    def scores(points: Tensor, rows: Tensor) -> Tensor:
+        return model(points)[:, wanted]
+
+    return scores
+
+
+def _wanted(model: Model, inputs: Tensor, targets: int | Sequence[int] | Tensor | None) -> list[int]:
     with torch.no_grad():
         probe = model(inputs[:1])
     if not isinstance(probe, Tensor) or probe.ndim != 2 or len(probe) != 1:
         raise ValueError("model: Expected scores of shape (n, outputs).")
     wanted = list(range(probe.shape[1])) if targets is None else outputs_of(targets)
     in_range(wanted, probe.shape[1])
-    return [_output(model, t) for t in wanted]
+    return wanted
 
 
 def _output(model: Model, target: int) -> Score:

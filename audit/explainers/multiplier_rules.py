@@ -151,29 +151,28 @@ def _largest(call: Call, args: Arguments, args0: Arguments, y: Any, y0: Any) -> 
     return (carrier.reshape(y[0].shape), y[1]) if isinstance(y, tuple) else carrier.reshape(y.shape)
 
 
-def _exponentials(x: Tensor, x0: Tensor, dim: Any) -> tuple[Tensor, Tensor]:
-    """exp(x − c) with its gradient, and exp(x0 − c), where c is the same on both sides and so no input."""
-    top = torch.maximum(x.detach().amax(dim, keepdim=True), x0.amax(dim, keepdim=True))
-    top = top.where(top.isfinite(), 0)
-    e, e0 = (x.detach() - top).exp(), (x0 - top).exp()
-    carried: Tensor = as_value(e, x * _secant(x.detach(), x0, e, e0, e))
-    return carried, e0
-
-
-def _softmax(call: Call, args: Arguments, args0: Arguments, y: Tensor, y0: Tensor) -> Tensor:
-    e, e0 = _exponentials(args[0], args0[0], args[1])
-    return _quotient(call, (e, e.sum(args[1], keepdim=True)), (e0, e0.sum(args[1], keepdim=True)), y, y0)
-
-
 def _log_sum(x: Tensor, x0: Tensor, dim: Any) -> Tensor:
-    e, e0 = _exponentials(x, x0, dim)
-    total, total0 = e.sum(dim, keepdim=True), e0.sum(dim, keepdim=True)
-    here = total.detach()
-    return total * _secant(here, total0, here.log(), total0.log(), 1 / here)
+    """Log-sum-exp as a sum of exponentials and then a logarithm."""
+    here = x.detach()
+    top = torch.maximum(here.amax(dim, keepdim=True), x0.amax(dim, keepdim=True))
+    top = top.where(top.isfinite(), 0)
+    e, e0 = (here - top).exp(), (x0 - top).exp()
+    carried = as_value(e, x * _secant(here, x0, e, e0, e)).sum(dim, keepdim=True)
+    total, total0 = carried.detach(), e0.sum(dim, keepdim=True)
+    # each from its own side: one of the sums may have vanished next to the other
+    log, log0 = here.logsumexp(dim, keepdim=True), x0.logsumexp(dim, keepdim=True)
+    return as_value(log, carried * _secant(total, total0, log, log0, 1 / total))  # type: ignore[no-any-return]
 
 
 def _log_softmax(call: Call, args: Arguments, args0: Arguments, y: Tensor, y0: Tensor) -> Tensor:
-    return args[0] - _log_sum(args[0], args0[0], args[1])  # type: ignore[no-any-return]
+    carrier: Tensor = args[0] - _log_sum(args[0], args0[0], args[1])
+    return carrier
+
+
+def _softmax(call: Call, args: Arguments, args0: Arguments, y: Tensor, y0: Tensor) -> Tensor:
+    """The exponential of `log_softmax`."""
+    log, log0 = args[0].detach().log_softmax(args[1]), args0[0].log_softmax(args[1])
+    return _log_softmax(call, args, args0, log, log0) * _secant(log, log0, y, y0, y)
 
 
 def _logsumexp(call: Call, args: Arguments, args0: Arguments, y: Tensor, y0: Tensor) -> Tensor:

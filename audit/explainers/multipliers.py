@@ -33,7 +33,12 @@ from audit.explainers.multiplier_rules import as_value, find, moves
 _ATEN = torch.ops.aten
 _DECOMPOSED = get_decompositions(
     [
+        _ATEN.glu,
         _ATEN.native_layer_norm,
+        _ATEN.native_batch_norm,
+        _ATEN._native_batch_norm_legit,
+        _ATEN._native_batch_norm_legit_no_training,
+        _ATEN.cudnn_batch_norm,
         _ATEN.native_group_norm,
         _ATEN.addmm,
         _ATEN.baddbmm,
@@ -41,6 +46,8 @@ _DECOMPOSED = get_decompositions(
         _ATEN.std.correction,
         _ATEN.linalg_vector_norm,
         _ATEN.log_sigmoid_forward,
+        _ATEN._thnn_fused_lstm_cell,
+        _ATEN._thnn_fused_gru_cell,
     ]
 )
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32)
@@ -55,7 +62,9 @@ def trace(function: Callable[[Tensor], Tensor], points: Tensor) -> fx.GraphModul
     try:
         graph = _record(function, points)
         if any(_writes(node) for node in graph.graph.nodes):
-            graph = _record(torch.func.functionalize(function, remove="mutations_and_views"), points)
+            # written without writing: by torch's own equivalents where it has some (recurrent layers)
+            with enable_python_dispatcher():
+                graph = _record(torch.func.functionalize(function, remove="mutations_and_views"), points)
     except RuntimeError as error:
         first = str(error).strip().split("\n")[0]
         raise CompletenessError(
@@ -76,8 +85,10 @@ def _writes(node: fx.Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
-def multipliers(graph: fx.GraphModule, points: Tensor, baselines: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Slopes between baselines and points, shaped like the points (m, ...), and the scores (m,) of both; float64.
+def multipliers(graph: fx.GraphModule, points: Tensor, baselines: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Slopes between baselines and points, one tensor like the points (m, ...) a score, and both's scores (m, k).
+
+    All are float64.
 
     Raises:
         CompletenessError: a slope or a score is not finite.
@@ -85,12 +96,15 @@ def multipliers(graph: fx.GraphModule, points: Tensor, baselines: Tensor) -> tup
     with torch.enable_grad():
         leaf = points.detach().to(torch.float64).requires_grad_(True)
         now, then = _Run(graph, keep=False)(leaf, baselines.detach().to(torch.float64))
-        (slopes,) = torch.autograd.grad(now.sum(), leaf) if now.requires_grad else (torch.zeros_like(leaf),)
-    if not all(bool(torch.isfinite(found).all()) for found in (slopes, now, then)):
+        slopes = [
+            torch.autograd.grad(column, leaf, retain_graph=True)[0] if now.requires_grad else torch.zeros_like(leaf)
+            for column in now.sum(0)
+        ]
+    if not all(bool(torch.isfinite(found).all()) for found in (*slopes, now, then)):
         raise CompletenessError(
             "deep_lift: Expected finite scores and slopes, found NaN or infinity; try logits, or integrated_gradients."
         )
-    return slopes.detach(), (now.detach(), then.detach())
+    return [slope.detach() for slope in slopes], now.detach(), then.detach()
 
 
 def unruled(graph: fx.GraphModule, points: Tensor, baselines: Tensor) -> list[str]:
@@ -111,7 +125,7 @@ def name(node: fx.Node) -> str:
 def _elementary() -> Iterator[None]:
     """Inside, no fused kernel hides what attention and recurrent layers do."""
     enabled = torch._C._get_mkldnn_enabled()
-    with sdpa_kernel(SDPBackend.MATH), enable_python_dispatcher():
+    with sdpa_kernel(SDPBackend.MATH):
         # the public switch also sets, and warns about, what another vendor's hardware does
         torch._C._set_mkldnn_enabled(False)
         try:
@@ -121,7 +135,7 @@ def _elementary() -> Iterator[None]:
 
 
 class _Run:
-    """One pass through a recorded score on examples and baselines side by side."""
+    """One pass through recorded scores on examples and baselines side by side."""
 
     def __init__(self, graph: fx.GraphModule, keep: bool) -> None:
         self._graph, self._keep = graph, keep
@@ -145,8 +159,9 @@ class _Run:
         if node.op == "placeholder":
             return points, baselines
         if node.op == "get_attr":
-            constant = operator.attrgetter(str(node.target))(self._graph).detach()
-            constant = constant.double() if constant.dtype in _FLOATS else constant
+            constant = operator.attrgetter(str(node.target))(self._graph)
+            if isinstance(constant, Tensor):
+                constant = constant.detach().to(torch.float64 if constant.dtype in _FLOATS else constant.dtype)
             return constant, constant
         args, args0 = self._arguments(node, self._now), self._arguments(node, self._then)
         rule = find(name(node), args)

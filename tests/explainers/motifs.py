@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 #: one input is a sequence (or channels) of LENGTH vectors of WIDTH numbers
-LENGTH, WIDTH, OUTPUTS = 6, 8, 3
+LENGTH, WIDTH, OUTPUTS = 4, 8, 3
 
 
 class FunctionalReLU(nn.Module):

@@ -74,7 +74,11 @@ def _integrated(score: Score, points: Tensor, baselines: Tensor, request: Reques
 
 
 def _deep_lift(score: Score, points: Tensor, baselines: Tensor, request: Request, sums: Parts) -> Found:
-    return _summed(lift(score, points, baselines.expand_as(points).unsqueeze(1), TOLERANCE), sums)
+    def scores(batch: Tensor, rows: Tensor) -> Tensor:
+        return score(batch, rows).unsqueeze(1)
+
+    (found,) = lift(scores, points, baselines.expand_as(points).unsqueeze(1), TOLERANCE)
+    return _summed(found, sums)
 
 
 def _gradient_shap(score: Score, points: Tensor, baselines: Tensor, request: Request, sums: Parts) -> Found:
