@@ -56,7 +56,7 @@ def _bars(figure: Bars) -> dict[str, Any]:
     ]
     y = alt.Y("label:N", sort=names, title=None).axis(vega.names())
     x = (
-        alt.X("value:Q", title=words.line(figure.x_title))
+        alt.X("value:Q", title=vega.title(figure.x_title))
         .axis(vega.axis(figure.percent, [r["value"] for r in rows]))
         .scale(zero=True, nice=True)
     )
@@ -96,10 +96,10 @@ def _curves(figure: Curves) -> dict[str, Any]:
     y_scale = alt.Scale(domain=[0, 1]) if figure.y_percent and _within_unit(rows) else alt.Scale(zero=False, nice=True)
     if figure.diagonal:
         x_scale = y_scale = alt.Scale(domain=[0, 1]) if _within_unit(rows) else alt.Scale(zero=True, nice=True)
-    x = alt.X("x:Q", title=words.line(figure.x_title), scale=x_scale).axis(
+    x = alt.X("x:Q", title=vega.title(figure.x_title), scale=x_scale).axis(
         vega.axis(figure.x_percent, [r["x"] for r in rows])
     )
-    y = alt.Y("y:Q", title=words.line(figure.y_title), scale=y_scale).axis(
+    y = alt.Y("y:Q", title=vega.title(figure.y_title, 36), scale=y_scale).axis(
         vega.axis(figure.y_percent, [r["y"] for r in rows])
     )
     base = alt.Chart().encode(x=x)
@@ -153,7 +153,7 @@ def _waterfall(figure: Waterfall) -> dict[str, Any]:
     labels, shown = [row["label"] for row in rows], [row["shown"] for row in rows]
     y = alt.Y("label:N", sort=labels, title=None).axis(vega.names())
     ends = [row[key] for row in rows for key in ("low", "high", "from", "to")]
-    x = alt.X("from:Q", title=words.line(figure.x_title)).axis(vega.axis(False, ends))
+    x = alt.X("from:Q", title=vega.title(figure.x_title)).axis(vega.axis(False, ends))
     x = x.scale(zero=False, nice=True, domain=_widened(ends))
     base = alt.Chart().encode(y=y)
     colours = alt.Scale(domain=["for", "against", "end"], range=[vega.PALETTE[1], vega.PALETTE[0], vega.INK])
@@ -200,7 +200,7 @@ def _swarm(figure: Swarm) -> dict[str, Any]:
     ]
     labels = [_unique(row.label, place) for place, row in enumerate(figure.rows)]
     y = alt.Y("label:N", sort=labels, title=None).axis(vega.names())
-    x = alt.X("value:Q", title=words.line(figure.x_title)).axis(vega.axis(False, values)).scale(domain=[low, high])
+    x = alt.X("value:Q", title=vega.title(figure.x_title)).axis(vega.axis(False, values)).scale(domain=[low, high])
     offset = alt.YOffset("offset:Q", scale=alt.Scale(domain=[-1, 1]))
     points = alt.Chart().mark_circle(size=15, opacity=1)
     points = points.encode(x=x, y=y, yOffset=offset, color=alt.Color("level:N", scale=None))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from typing import Any, Literal
 from xml.etree import ElementTree
 
@@ -34,6 +35,11 @@ def name(text: str, longest: int) -> str:
     off again below keeps every name from being a word of that language, and typographic quotes end no string.
     """
     return words.line(text, longest).translate(_SAFE) + MARK
+
+
+def title(text: str, longest: int = 52) -> list[str]:
+    """The title of an axis in lines of at most so many letters, so that it stays inside the drawing."""
+    return textwrap.wrap(words.line(text), longest)
 
 
 def axis(percent: bool, values: list[float]) -> Any:

@@ -63,6 +63,14 @@ def test_a_figure_scales_and_says_what_it_is():
     assert not [e for e in root.iter() if e.get("style") or e.tag in ("style", "script", "image", "use", "a")]
 
 
+def test_a_long_title_of_an_axis_is_broken_into_lines():
+    long = "mean change of the log-odds if it came from one group instead of the others, all else as it is"
+    svg = to_svg(Bars(title="t", x_title=long, bars=(Bar(label="a", value=1),)), "p")
+    lines = [t.text for t in (*parts(svg, "text"), *parts(svg, "tspan")) if t.text and t.text in long and " " in t.text]
+    assert " ".join(lines) == long
+    assert max(map(len, lines)) <= 52
+
+
 def test_ids_in_one_page_do_not_meet():
     def ids(prefix):
         return {element.get("id") for element in ElementTree.fromstring(to_svg(bars(1, 2), prefix)).iter()} - {None}
