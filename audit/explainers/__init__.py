@@ -16,6 +16,7 @@ from audit.explainers.deep_lift import deep_lift, deep_lift_shap
 from audit.explainers.grad_cam import grad_cam
 from audit.explainers.gradient_shap import gradient_shap
 from audit.explainers.integrated_gradients import integrated_gradients
+from audit.explainers.interactions import Interactions, interactions
 from audit.explainers.kernel_shap import kernel_shap
 from audit.explainers.lime import lime
 from audit.explainers.lime_tabular import lime_tabular
@@ -29,6 +30,7 @@ __all__ = [
     "CompletenessError",
     "Counterfactuals",
     "GradientRollout",
+    "Interactions",
     "Sensitivity",
     "attention",
     "attention_maps",
@@ -45,6 +47,7 @@ __all__ = [
     "head_ablation",
     "head_means",
     "integrated_gradients",
+    "interactions",
     "kernel_shap",
     "lime",
     "lime_tabular",
