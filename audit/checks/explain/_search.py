@@ -160,10 +160,7 @@ def _elements(
     best = len(donors) if data.modality is Modality.TABULAR else -(-len(donors) // 4)
     scored = [(effects(part), part) for part in parts]
     effect, part = max(scored, key=lambda pair: float(np.sort(pair[0])[-best:].mean()))
-    if best < len(donors):
-        marked = effect >= effect.max() / 2
-    else:
-        marked = np.ones(len(donors), dtype=np.bool_)
+    marked = effect >= (effect.max() / 2 if best < len(donors) else 0.0)
     for less in transplants.smaller(data, part):
         if effects(less)[marked].mean() >= KEPT * effect[marked].mean():
             part = less

@@ -79,9 +79,9 @@ class Selftest(Check):
     #: training rows the copies learn from
     learned: int = 2000
     #: steps of the optimiser
-    steps: int = 150
+    steps: int = 100
     #: rows of a step
-    batch: int = 64
+    batch: int = 48
     #: learning rate
     rate: float = 0.003
 
