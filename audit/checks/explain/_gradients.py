@@ -87,7 +87,9 @@ def _gradient_shap(score: Score, points: Tensor, baselines: Tensor, request: Req
     if request.subject.text is None:
         assert isinstance(request.background.inputs, Tensor)
         background = request.background.inputs.to(points)
-    draws = max(REPEATS, request.evaluations // GRADIENT)
+    # a coalition of a table costs a row of the model for each background row, elsewhere one
+    price = 1 if request.subject.modality is Modality.TABULAR else GRADIENT
+    draws = max(REPEATS, request.evaluations // price)
     return expected(score, points, background, draws, request.seed, sums)
 
 
@@ -163,8 +165,15 @@ def _sums(subject: Subject, groups: Sequence[Group]) -> Parts:
     if subject.text is not None:
         return lambda maps: torch.cat([maps.flatten(1), maps.sum(2)], dim=1)
     (group,) = groups
-    member = torch.nn.functional.one_hot(group.features.flatten().cpu().long(), len(group.names)).double()
-    return lambda maps: torch.cat([maps.flatten(1), maps.flatten(1) @ member], dim=1)
+    player = group.features.flatten().cpu().long()
+    mine = torch.nonzero(player >= 0).squeeze(1)
+
+    def sums(maps: Tensor) -> Tensor:
+        flat = maps.flatten(1)
+        of_players = flat.new_zeros(len(flat), len(group.names)).index_add_(1, player[mine], flat[:, mine])
+        return torch.cat([flat, of_players], dim=1)
+
+    return sums
 
 
 def _of_players(subject: Subject, request: Request, groups: Sequence[Group], sums: NDArray[np.float64]) -> Values:

@@ -103,7 +103,7 @@ def test_applicable_follows_the_capabilities(table, words):
     assert applicable("integrated_gradients", subject)
     assert not applicable("attention_rollout", subject)
     subject.capabilities = frozenset()
-    assert [m for m in METHODS if applicable(m, subject)] == ["kernel_shap", "lime", "random"]
+    assert [m for m in METHODS if applicable(m, subject)] == ["kernel_shap", "lime", "occlusion", "random"]
     text, _ = words
     text.capabilities = frozenset({Capability.INPUT_GRADIENT})
     assert not applicable("integrated_gradients", text)
