@@ -152,14 +152,14 @@ class Battery(Check):
             sets = [random_sets(players, count, self.sets, rng) for count in counts]
             removed.append(np.stack(sets) if players else np.zeros((len(counts), self.sets, 0), dtype=np.bool_))
         whole = [np.ones((1, players), dtype=np.bool_) for players in sizes]
-        keep = [np.concatenate([w, ~r.reshape(-1, r.shape[2])]) for w, r in zip(whole, removed, strict=True)]
+        keep = [np.concatenate([w, ~np.concatenate(r)]) for w, r in zip(whole, removed, strict=True)]
         changes = [scores[:1] - scores[1:] for scores in scores_without(chosen, keep)]
         out: dict[str, Measures] = {}
         for name, of_method in values.items():
             rows: dict[str, list[Floats]] = {"sensitivity_n": [], "explained": []}
             for of_row, gone, change in zip(of_method, removed, changes, strict=True):
                 orders = np.concatenate([of_row[None], shuffled(of_row, self.random, rng)])
-                sums = orders @ gone.reshape(-1, gone.shape[2]).T.astype(np.float64)
+                sums = orders @ np.concatenate(gone).T.astype(np.float64)
                 shape = gone.shape[:2]
                 by_size = pearson(sums.reshape(-1, *shape), np.broadcast_to(change.reshape(shape), (len(sums), *shape)))
                 rows["sensitivity_n"].append(_mean(by_size, axis=1))

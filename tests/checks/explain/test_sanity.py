@@ -50,6 +50,20 @@ def test_an_explanation_that_depends_on_the_weights_passes():
     assert e.n == 12
 
 
+def test_random_labels_teach_another_model():
+    weights = np.random.default_rng(1).normal(size=24).tolist()
+    data = signs(40, 24)
+    with torch.no_grad():
+        data.labels[:] = subject(Linear(weights)).scores(data).argmax(1)
+    check = Sanity(**{**SMALL, "background": 40}, draws=2, learned=40, epochs=30)
+    found = check.run(subject(Linear(weights)), data, np.random.default_rng(0))
+    e = found.estimates["correlation_with_random_labels@integrated_gradients"]
+    assert e.n == 20
+    assert e.high < 0.6
+    assert any(note.startswith("Of 40 labels in random order the copy learned") for note in found.notes)
+    assert found.tables[0].rows[-1] == ("trained on random labels", e)
+
+
 def test_the_model_forgets_from_the_head_down():
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 7), nn.ReLU(), nn.Linear(7, 2))
     copy = Copy(subject(model))
