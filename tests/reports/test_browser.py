@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import reports
+from reports.record import Matrix, MatrixRow
 from tests.chromium import ARTEFACTS, NEEDS_CHROMIUM, Visit
 
 pytestmark = NEEDS_CHROMIUM
@@ -110,6 +111,32 @@ def test_words_of_a_head_stay_inside_their_drawing(browser, paths):
             }).length"""
         )
     assert beyond == 0
+
+
+def test_a_wide_table_of_methods_fits_on_paper(browser, record, tmp_path):
+    first = record.evidence[1]
+    board = next(f for f in first.evidence.figures if f.kind == "scoreboard")
+    metrics, rows = board.metrics[:1] * 7, tuple(r.model_copy(update={"scores": r.scores[:1] * 7}) for r in board.rows)
+    columns = tuple(f"integrated method {i}" for i in range(8))
+    figures = (
+        board.model_copy(update={"metrics": metrics, "rows": rows}),
+        Matrix(
+            title="by method",
+            columns=columns,
+            rows=(MatrixRow(label="marital-status = Never-married", values=(-0.25,) * 8),),
+            around_zero=True,
+        ),
+    )
+    wide = first.model_copy(update={"evidence": first.evidence.model_copy(update={"figures": figures})})
+    reports.render(record.model_copy(update={"evidence": (wide,)}), tmp_path / "wide.html")
+    a4 = 670  # pixels between the margins
+    with Visit(browser, tmp_path / "wide.html", a4) as visit:
+        visit.page.emulate_media(media="print")
+        ends = visit.page.evaluate(
+            "[...document.querySelectorAll('.board, .matrix')].map(t => t.getBoundingClientRect().right)"
+        )
+    assert len(ends) == 2
+    assert max(ends) <= a4
 
 
 def test_methods_are_named_once_on_wide_screens_and_at_each_picture_on_narrow_ones(browser, paths):
