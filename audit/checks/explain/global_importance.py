@@ -48,6 +48,7 @@ class GlobalImportance(Check):
         Lundberg and Lee 2017 (Shapley values, kernel regression); Covert and Lee 2021 (paired sampling and intervals).
     """
 
+    version: ClassVar[int] = 2
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {"rows": 64, "media": 32, "evaluations": 512, "background": 16},
         Effort.EXHAUSTIVE: {"rows": 512, "media": 256, "evaluations": 4096, "background": 64},

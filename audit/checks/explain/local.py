@@ -47,6 +47,7 @@ class Local(Check):
         Lundberg and Lee 2017; Ribeiro, Singh and Guestrin 2016; Sundararajan, Taly and Yan 2017; Abnar and Zuidema 2020.
     """
 
+    version: ClassVar[int] = 2
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {"evaluations": 1024, "background": 32},
         Effort.EXHAUSTIVE: {"evaluations": 8192, "background": 100},

@@ -47,6 +47,7 @@ SECTION = Section(
         ),
         Phrase("explain.attention/causal_agreement@*", "Attention ({slice}) ranks words as their removal does by {}."),
         Phrase("explain.proxies/proxies@*", "Features that stand in for {slice}: {}."),
+        Phrase("explain.concepts/effect@*", "Inside, being {slice} moves the log-odds by {}."),
         Phrase("explain.counterfactuals/actionable", "A few changes would turn the answer of {} of those refused."),
         Phrase("explain.selftest/hit_rate@kernel_shap", "SHAP finds a planted shortcut in {} of the examples."),
         Phrase("explain.*/share_of_top_3", "The three strongest inputs carry {} of all effects."),
@@ -107,6 +108,10 @@ SECTION = Section(
             "explain.localisation/*",
             "The explanations look elsewhere than people mark. Where they are faithful, the model is right for another "
             "reason: look for what stands in for the marked part.",
+        ),
+        Advice(
+            "explain.concepts/*",
+            "The model uses a concept that it should not. Ask which inputs it is rebuilt from: the proxies say so for tables.",
         ),
         Advice(
             "explain.steadiness/similarity_attack@*",
