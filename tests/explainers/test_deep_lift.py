@@ -12,6 +12,9 @@ from audit.explainers import CompletenessError, deep_lift, deep_lift_shap
 
 N, C, SIDE = 3, 4, 6
 
+# captum warns of the hooks it sets
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
 
 def pictures(seed: int, n: int = N) -> Tensor:
     return torch.randn(n, C, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)).double()
