@@ -85,3 +85,35 @@ def test_it_is_skipped_where_there_is_nothing_to_rely_on():
     data = people(9, 0.5, rng)
     outside = type(data)(**{**data.__dict__, "groups": {"club": data.groups["club"]}})
     assert "club" in ProtectedReliance().skip_reason(model, outside)
+
+
+def test_every_value_given_to_everyone():
+    """Linear, the sex counts for 0.8: whoever is nearer than that to the line, on the right side, has a value that flips."""
+    rng = np.random.default_rng(0)
+    data = people(500, 0.4, rng)
+    found = ProtectedReliance(**SMALL).run(subject(Linear([1.0, 0.0, 0.8, 0.0])), data, rng)
+    x0 = data.inputs[:, 0].numpy()
+    flips = ((x0 > 0) != (x0 + 0.8 > 0)).mean()
+    assert found.estimates["flips@sex"].value == pytest.approx(flips)
+    assert found.estimates["flips@sex"].value >= found.estimates["answers_changed@sex"].value
+    assert found.estimates["scores_moved@sex"].value == 1
+    assert found.tables[0].rows[0][-1] <= 0.05
+
+
+def test_where_no_score_moves_it_is_not_used():
+    rng = np.random.default_rng(0)
+    # weights that answer 1 for both sexes alike, too large for rounding to hide in
+    found = ProtectedReliance(**SMALL).run(subject(Linear([1e4, 1.0, 0.7, 0.7])), people(300, 0.4, rng), rng)
+    assert found.estimates["scores_moved@sex"].value == 0
+    assert found.estimates["flips@sex"].value == 0
+    assert found.tables[0].rows[0][-1] == 1
+
+
+def test_many_combinations_are_not_tried():
+    rng = np.random.default_rng(0)
+    data = people(200, 0.5, rng)
+    groups = {**data.groups, "x0": data.inputs[:, 0].numpy().astype(object)}
+    both = type(data)(**{**data.__dict__, "groups": groups})
+    found = ProtectedReliance(**SMALL).run(subject(Linear([1.0, 0.0, 1.0, 0.0])), both, rng).estimates
+    assert "combinations" in found["flips@all together"].reason
+    assert found["flips@x0"].value > 0.1
