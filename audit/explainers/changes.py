@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -46,9 +47,14 @@ class Changes:
         self.table, self._price = table, price
         both = table.raw(torch.cat([known, inputs]))
         self._reach = dict(zip([c.name for c in table.numbers], (2 * both.abs().amax(0) + 1).tolist(), strict=True))
-        self._scale = _deviations(table, known, deviations).to(inputs.device)
-        self._steps: dict[int, Tensor] = {}
+        scale = torch.tensor([c.scale for c in table.numbers], dtype=torch.float64)
+        self._unit = (scale / _deviations(table, known, deviations)).to(inputs.device)
+        self._numbers = [c.at for c in table.numbers]
+        self._categorical = torch.tensor([isinstance(c, Category) for c in table.columns], device=inputs.device)
+        self._steps: dict[str, Tensor] = {}
         masks, puts, columns = [], [], []
+        at: list[Tensor] = []
+        slope, way = [], []
         spots = torch.zeros(len(table.columns), inputs.shape[1], dtype=torch.bool)
         for j, column in enumerate(table.columns):
             spots[j, [column.at] if isinstance(column, Number) else list(column.at)] = True
@@ -60,7 +66,19 @@ class Changes:
             puts.append(put)
             masks.append(spots[j].expand(len(choices), -1))
             columns += [j] * len(choices)
+            if isinstance(column, Number):
+                at.append(torch.full((len(choices),), column.at))
+                slope += [float(self._unit[self._numbers.index(column.at)])] * len(choices)
+                way += [{"both": 0, "up": 1, "down": -1}[column.moves]] * len(choices)
+            else:
+                # a category is another where its own element is not 1 yet
+                at.append(torch.tensor(column.at)[choices.argmax(1)])
+                slope += [0.0] * len(choices)
+                way += [0] * len(choices)
         self.column = torch.tensor(columns, dtype=torch.int64, device=inputs.device)
+        self._at = torch.cat([torch.zeros(0, dtype=torch.int64), *at]).to(inputs.device)
+        self._slope = torch.tensor(slope, dtype=torch.float64, device=inputs.device)
+        self._way = torch.tensor(way, device=inputs.device)
         empty = torch.zeros(0, inputs.shape[1], dtype=inputs.dtype)
         self._mask = torch.cat([empty.bool(), *masks]).to(inputs.device)
         self._put = torch.cat([empty, *puts]).to(inputs.device)
@@ -76,13 +94,11 @@ class Changes:
     def _values(self, column: Number, known: Tensor, values: int) -> Tensor:
         """Encoded values (k, 1) of a numeric column to try, and, where few occur, the only ones it may take."""
         seen: Tensor = torch.unique(known[:, column.at])
-        rows = known.new_zeros(len(seen), self.table.width)
-        rows[:, column.at] = seen
-        raw = self.table.raw(rows)[:, self.table.numbers.index(column)]
+        raw = Table((replace(column, at=0),)).raw(seen[:, None])[:, 0]
         fits = (raw >= column.low) & (raw <= column.high)
         seen = seen[fits & (raw == raw.round())] if column.whole else seen[fits]
         if len(seen) <= values:
-            self._steps[self.table.numbers.index(column)] = seen
+            self._steps[column.name] = seen
             return seen[:, None]
         ranked = known[:, column.at].sort().values
         at = torch.linspace(0, len(ranked) - 1, values).round().long()
@@ -93,27 +109,23 @@ class Changes:
 
     def cost_of_each(self, inputs: Tensor) -> Tensor:
         """What each change costs each row, (n, K) float64; infinite where it changes nothing or is not allowed."""
-        cost = torch.full((len(inputs), len(self)), torch.inf, dtype=torch.float64, device=inputs.device)
-        for k in range(len(self)):
-            after = torch.where(self._mask[k], self._put[k], inputs)
-            column = self.table.columns[int(self.column[k])]
-            moved = (after != inputs).any(1)
-            if isinstance(column, Number) and column.moves != "both":
-                rise = after[:, column.at] > inputs[:, column.at]
-                moved &= rise if column.moves == "up" else ~rise
-            cost[:, k] = torch.where(moved, self.cost(inputs, after), torch.inf)
-        return cost
+        there, put = inputs[:, self._at], self._put[torch.arange(len(self), device=inputs.device), self._at]
+        cost = (put - there).abs().double() * self._slope + self._price + (self._slope == 0)
+        fits = (put != there) & ((put - there) * self._way >= 0)
+        return torch.where(fits, cost, torch.inf)
 
     def distance(self, before: Tensor, after: Tensor) -> Tensor:
         """What numbers moved, in deviations, plus 1 for each category that switched, (m,) float64."""
-        moved = (self.table.raw(after) - self.table.raw(before)).abs() / self._scale
-        categorical = torch.tensor([isinstance(c, Category) for c in self.table.columns], device=before.device)
-        switched = self.table.changed(before, after) & categorical
-        return moved.sum(1) + switched.sum(1)
+        moved = (after.double() - before.double()).abs()[:, self._numbers] * self._unit
+        return moved.sum(1) + (self.changed(before, after) & self._categorical).sum(1)
+
+    def changed(self, before: Tensor, after: Tensor) -> Tensor:
+        """Which columns differ, bool (m, columns)."""
+        return (before != after).float() @ self._spots.T.float() > 0
 
     def cost(self, before: Tensor, after: Tensor) -> Tensor:
         """The distance and the price of each column changed, (m,) float64."""
-        return self.distance(before, after) + self._price * self.table.changed(before, after).sum(1)
+        return self.distance(before, after) + self._price * self.changed(before, after).sum(1)
 
     def apply(self, rows: Tensor, change: Tensor) -> Tensor:
         """Rows (m, d), each after one change, (m,)."""
@@ -125,18 +137,18 @@ class Changes:
 
     def between(self, near: Tensor, far: Tensor, column: Tensor) -> Tensor:
         """Rows `far` (m, d) with one numeric column each half way back to `near`, on a value it may take."""
-        middle = near.clone()
-        half = (near.double() + far.double()) / 2
-        for j, number in enumerate(self.table.numbers):
-            mine = (column == self.table.columns.index(number)).nonzero()[:, 0]
-            wish = half[mine, number.at]
-            if j in self._steps:
-                steps = self._steps[j].to(wish)
-                wish = steps[(steps[None] - wish[:, None]).abs().argmin(1)] if len(mine) else wish
+        middle = far.clone()
+        for j in torch.bincount(column).nonzero()[:, 0].tolist():
+            number, mine = self.table.columns[j], (column == j).nonzero()[:, 0]
+            assert isinstance(number, Number)
+            wish = (near[mine, number.at].double() + far[mine, number.at].double()) / 2
+            if number.name in self._steps:
+                steps = self._steps[number.name].to(wish)
+                wish = steps[(steps[None] - wish[:, None]).abs().argmin(1)]
             elif number.whole:
                 wish = ((wish * number.scale + number.centre).round() - number.centre) / number.scale
             middle[mine, number.at] = wish.to(middle.dtype)
-        return torch.where(self._spots[column], middle, far)
+        return middle
 
     def lawful(self, before: Tensor, after: Tensor) -> Tensor:
         """Whether rows keep to the table's rules, bool (m,)."""
@@ -169,7 +181,7 @@ def _strangers(held: Tensor, together: float) -> Tensor:
 
 def _deviations(table: Table, known: Tensor, given: Mapping[str, float] | None) -> Tensor:
     if given is None:
-        spread = table.raw(known).std(0, correction=0)
+        spread = table.raw(known).std(0, correction=0).cpu()
         return torch.where(spread > 0, spread, 1.0)
     missing = [c.name for c in table.numbers if not given.get(c.name, 0) > 0]
     if missing:

@@ -129,7 +129,9 @@ class _Search:
             parent, change = self._affordable(inputs, front, best, price)
             key = key[parent] + self._options.key[change]
             kids = _Rows(front.owner[parent], self._options.apply(front.x[parent], change))
-            new = _first(kids.owner, key) & self._options.lawful(inputs[kids.owner], kids.x)
+            new = _first(kids.owner, key).nonzero()[:, 0]
+            if self._options.table.rules:  # every other rule is kept change by change
+                new = new[self._options.lawful(inputs[kids.owner[new]], kids.x[new])]
             kids, key = kids.take(new), key[new]
             margin = self._margin(kids.x, goal[kids.owner])
             # strangers may meet on the way, when one of the two is yet to change
@@ -152,7 +154,7 @@ class _Search:
         limit = torch.zeros(len(inputs), dtype=torch.float64, device=inputs.device)
         limit = limit.scatter_reduce(0, best.owner, self._options.cost(inputs[best.owner], best.x), "amax")
         limit = torch.where(full, limit, torch.inf)[front.owner]
-        used = self._options.table.changed(inputs[front.owner], front.x)[:, self._options.column]
+        used = self._options.changed(inputs[front.owner], front.x)[:, self._options.column]
         total = self._options.cost(inputs[front.owner], front.x)[:, None] + price[front.owner]
         parent, change = (~used & (total < limit[:, None])).nonzero().unbind(1)
         return parent, change
@@ -169,7 +171,7 @@ class _Search:
         """Of each set of changed columns the cheapest row, and of each owner the `keep` cheapest."""
         cost = self._options.cost(inputs[rows.owner], rows.x)
         rows = rows.take(top(rows.owner, -cost, len(rows)))
-        changed = self._options.table.changed(inputs[rows.owner], rows.x)
+        changed = self._options.changed(inputs[rows.owner], rows.x)
         names = torch.unique(changed, dim=0, return_inverse=True)[1] if len(rows) else rows.owner
         rows = rows.take(_first(rows.owner, names))
         return rows.take(top(rows.owner, -torch.arange(len(rows), device=rows.x.device), self._keep))
@@ -180,17 +182,19 @@ class _Search:
         x, columns = rows.x, options.table.columns
         margin = self._margin(x, wanted)
         worth = torch.full((len(x), len(columns)), torch.inf, dtype=torch.float64, device=x.device)
-        for j in range(len(columns)):
-            at = options.table.changed(before, x)[:, j].nonzero()[:, 0]
+        changed = options.changed(before, x)
+        for j in changed.any(0).nonzero()[:, 0].tolist():
+            at = changed[:, j].nonzero()[:, 0]
             less = options.without(before[at], x[at], torch.full_like(at, j))
             without = self._margin(less, wanted[at])
             saved = options.cost(before[at], x[at]) - options.cost(before[at], less)
             fine = self._good(before[at], less, without)
             x = x.index_copy(0, at[fine], less[fine])
             worth[at, j] = ((margin[at] - without) / saved).where(~fine, torch.inf)
-        for column in worth.argsort(dim=1, stable=True).T:
-            number = torch.tensor([isinstance(c, Number) for c in columns], device=x.device)
-            at = (options.table.changed(before, x).gather(1, column[:, None])[:, 0] & number[column]).nonzero()[:, 0]
+        number = torch.tensor([isinstance(c, Number) for c in columns], device=x.device)
+        # columns that did not change come last
+        for column in worth.argsort(dim=1, stable=True)[:, : self._changes].T:
+            at = (options.changed(before, x).gather(1, column[:, None])[:, 0] & number[column]).nonzero()[:, 0]
             x = x.index_copy(0, at, self._drawn_back(before[at], x[at], column[at], wanted[at]))
         return _Rows(rows.owner, x)
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 UNIT = "deviations"
 #: other ways are shown where they are at most so many times as far as the nearest
 FAR = 4
+#: values of a number tried at each step, fewer where there are so many columns that more changes than that were tried
+VALUES, TRIED = 24, 2000
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class Counterfactuals(Check):
             count=self.count,
             changes=self.changes,
             width=self.width,
+            values=max(4, min(VALUES, TRIED // len(here.table.columns))),
         )
         there = found.found.numpy()
         nearest = _Nearest(there[:, 0], found.distance[:, 0].numpy(), found.changed[:, 0].numpy())
