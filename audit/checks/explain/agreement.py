@@ -68,8 +68,12 @@ class Agreement(Check):
         from audit.checks.explain._examples import examples, mean_correlation, rank_correlation
 
         chosen = examples(subject, data, rng, self.rows, self.media, self.background)
-        methods = methods_of(subject, self.methods)
-        values = {method: chosen.attribute(method, rng, self.evaluations).values for method in methods}
+        explained, refused = chosen.attribute_each(methods_of(subject, self.methods), rng, self.evaluations)
+        values = {method: found.values for method, found in explained.items()}
+        methods = list(values)
+        if len(methods) < 2:
+            one = statistics.undefined(f"needs two methods of explanation, {len(methods)} did not refuse this model")
+            return Measured(estimates={"agreement": one}, headline=("agreement",), notes=tuple(refused.values()))
         chance = [min(3 / len(v), 1.0) if len(v) else np.nan for v in values[methods[0]]]
         estimates: dict[str, Estimate] = {}
         rows, of_pairs = [], []
@@ -110,6 +114,7 @@ class Agreement(Check):
                 f"{len(chosen.rows)} test examples; left out where a method tells no players apart or there are too few "
                 "(three to rank, four for the top three).",
                 "Compared are magnitudes, because attention rollout has no sign.",
+                *refused.values(),
             ),
         )
 

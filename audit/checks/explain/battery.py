@@ -10,7 +10,7 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.checks.explain._methods import method, methods_of
+from audit.checks.explain._methods import METHODS, method, methods_of
 from reports.record import Estimate, Measured, Metric, Score, Scoreboard, ScoreRow
 
 if TYPE_CHECKING:
@@ -74,17 +74,32 @@ class Battery(Check):
     """
 
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"rows": 32, "media": 6, "evaluations": 192, "background": 16, "noisy": 2},
+        Effort.QUICK: {
+            "methods": (
+                "kernel_shap",
+                "lime",
+                "integrated_gradients",
+                "deep_lift",
+                "saliency",
+                "attention_rollout",
+                "gradient_rollout",
+            ),
+            "rows": 32,
+            "media": 6,
+            "evaluations": 192,
+            "background": 16,
+            "noisy": 2,
+        },
         Effort.EXHAUSTIVE: {"rows": 256, "media": 64, "evaluations": 2048, "background": 64, "sets": 100, "noisy": 10},
     }
 
-    methods: tuple[str, ...] = ("kernel_shap", "lime", "integrated_gradients", "saliency", "attention_rollout")
+    methods: tuple[str, ...] = tuple(name for name in METHODS if name != "random")
     #: examples of tables
     rows: int = 64
     #: examples of pictures and texts
-    media: int = 16
+    media: int = 10
     #: coalitions asked for in each example
-    evaluations: int = 512
+    evaluations: int = 384
     #: training rows that stand for "removed" (tables)
     background: int = 32
     #: sets of each size that are removed
@@ -92,7 +107,7 @@ class Battery(Check):
     #: shares of the features that are removed together
     shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
     #: noisy versions of each example
-    noisy: int = 4
+    noisy: int = 3
     #: random orders of each explanation
     random: int = 20
 

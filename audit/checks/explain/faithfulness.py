@@ -68,7 +68,15 @@ class Faithfulness(Check):
 
     version: ClassVar[int] = 2
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"rows": 48, "media": 24, "evaluations": 256, "background": 16, "random": 5, "compared": 10},
+        Effort.QUICK: {
+            "methods": ("kernel_shap", "lime", "integrated_gradients", "attention_rollout"),
+            "rows": 48,
+            "media": 24,
+            "evaluations": 256,
+            "background": 16,
+            "random": 5,
+            "compared": 10,
+        },
         Effort.EXHAUSTIVE: {
             "rows": 512,
             "media": 128,
@@ -79,7 +87,15 @@ class Faithfulness(Check):
         },
     }
 
-    methods: tuple[str, ...] = ("kernel_shap", "lime", "integrated_gradients", "attention_rollout")
+    methods: tuple[str, ...] = (
+        "kernel_shap",
+        "lime",
+        "integrated_gradients",
+        "deep_lift",
+        "saliency",
+        "attention_rollout",
+        "gradient_rollout",
+    )
     #: examples of tables
     rows: int = 128
     #: examples of pictures and texts

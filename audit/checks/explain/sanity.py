@@ -64,7 +64,7 @@ class Sanity(Check):
     #: examples of pictures and texts
     media: int = 12
     #: coalitions asked for in each example
-    evaluations: int = 128
+    evaluations: int = 96
     #: training rows that stand for "removed" (tables)
     background: int = 16
     #: times the weights are drawn
