@@ -37,6 +37,8 @@ Parts: TypeAlias = Callable[[Tensor], Tensor]
 REPEATS = 16
 #: how seldom a complete method is refused because of its sampling
 _LEVEL = 1e-6
+#: chances below this share of the larger are rounding
+_SINGULAR = 1e-9
 _SHARE, _ORDER, _ROW = (1,), (2,), (3,)
 
 
@@ -53,8 +55,9 @@ def gradient_shap(
 
     The mean over background rows b and shares α ~ U(0, 1) of (x − b) ∂f(b + α (x − b)). Rows and shares are drawn in
     strata, `REPEATS` times over; the spread of these repetitions gives the intervals. Draws belong to the example's
-    values, so they depend on no neighbour. Completeness holds in expectation: it is refused where the values miss
-    f(x) − mean f(b) by more than `tolerance` of it and more than the sampling explains.
+    values, so they depend on no neighbour. Completeness holds in expectation: it is refused where plain means miss
+    f(x) − mean f(b) by more than `tolerance` of it and more than the sampling explains. What is returned is freed of
+    the two chances that are known (which rows and which shares were drawn), and so adds up to the last digits.
 
     Args:
         model: differentiable map from a float batch (m, ...) to (m, outputs) scores; explain logits or log-odds.
@@ -129,7 +132,9 @@ def _block(
     gap = repeats.flatten(2).sum(2) - (full[:, None] - started)
     if parts is not None:
         repeats = parts(repeats.flatten(0, 1)).reshape(n, REPEATS, -1)
-    values, half = _interval(repeats, 0.95)
+    # both are 0 in expectation, and what a repetition owes to their chance is known
+    chance = torch.stack([gap, started - base[:, None]], dim=2)
+    values, half = _adjusted(repeats, chance)
     missed, noise_ = _interval(gap, 1 - _LEVEL)
     error = relative(missed.abs() - noise_ - rounding(base, full, inputs.dtype), full - base)
     return Found(values, values - half, values + half, base, full, error, per)
@@ -160,6 +165,25 @@ def _backgrounds(score: Score, background: Tensor, rows: Tensor) -> Tensor:
         scores = scores_at(score, background[own].flatten(0, 1), own.repeat_interleave(b))
         parts.append(scores.reshape(len(own), b))
     return torch.cat(parts)
+
+
+def _adjusted(repeats: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of repetitions (n, repeats, ...) had their chances (n, repeats, 2) been 0, and half the 95 % intervals.
+
+    The intercept of a least squares fit (control variates; Lavenberg and Welch 1981). An example's values add up to
+    f(x) − base plus its two chances in each repetition, so what is left adds up to f(x) − base.
+    """
+    flat = repeats.flatten(2)
+    mean, mean_chance = flat.mean(1, keepdim=True), chance.mean(1, keepdim=True)
+    inverse = torch.linalg.pinv(chance - mean_chance, rtol=_SINGULAR)
+    slopes = inverse @ (flat - mean)
+    left = flat - mean - (chance - mean_chance) @ slopes
+    freedom = REPEATS - 1 - chance.shape[2]
+    spread = (1 / REPEATS + (mean_chance @ inverse).square().sum((1, 2))).sqrt()
+    width = float(stats.t.ppf(0.975, freedom)) / freedom**0.5
+    half = width * spread[:, None] * left.square().sum(1).sqrt()
+    values = (mean - mean_chance @ slopes).squeeze(1)
+    return values.reshape(len(flat), *repeats.shape[2:]), half.reshape(len(flat), *repeats.shape[2:])
 
 
 def _interval(repeats: Tensor, level: float) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ def test_tables(method, table):
     found = explain(method, known, data)
     moved = (data.inputs - data.inputs.mean(0)) * known.model.weight
     truth = torch.stack([moved[:, 0], moved[:, 1:4].sum(1), moved[:, 4]], dim=1)
-    np.testing.assert_allclose(np.stack(found.values), truth, atol=0.3 if method == "gradient_shap" else 1e-5)
+    np.testing.assert_allclose(np.stack(found.values), truth, atol=0.6 if method == "gradient_shap" else 1e-5)
     inside = (np.stack(found.low) - 1e-6 <= truth.numpy()) & (truth.numpy() <= np.stack(found.high) + 1e-6)
     assert inside.mean() > 0.85
 
@@ -54,9 +54,8 @@ def test_gradient_shap_of_pictures_starts_from_pictures(picture):
     known, data = picture
     found = explain("gradient_shap", known, data, evaluations=1024)
     moved = ((data.inputs - data.inputs.mean(0)) * 4.0)[:, 0, :2, :2].sum((1, 2)).numpy()
-    values, low, high = (np.stack(part)[:, 0] for part in (found.values, found.low, found.high))
-    assert ((low <= moved) & (moved <= high)).mean() > 0.85
-    assert np.abs(values - moved).max() < 1.0
+    # one cell matters, so the sum that is known says what it is worth
+    np.testing.assert_allclose(np.stack(found.values)[:, 0], moved, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["deep_lift", "gradient_shap", "occlusion"])
@@ -74,9 +73,7 @@ def test_what_is_promised_adds_up_from_the_base(method, kind, request):
     known, data = request.getfixturevalue(kind)
     found = explain(method, known, data)
     total = np.array([values.sum() for values in found.values])
-    spread = np.array([(high - low).sum() / 2 for high, low in zip(found.high, found.low, strict=True)])
-    within = np.abs(found.base + total - found.full) <= spread + 1e-3 * np.abs(found.full - found.base) + 1e-4
-    assert within.all() if method != "gradient_shap" else within.mean() > 0.85
+    assert (np.abs(found.base + total - found.full) <= 1e-3 * np.abs(found.full - found.base) + 1e-4).all()
     assert found.error is not None and found.error.max() <= 1e-3
 
 
