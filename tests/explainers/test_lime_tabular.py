@@ -103,7 +103,8 @@ def test_the_model_sees_the_drawn_rows_once_for_all_examples():
     x, background = table(50, 1), table(400, 0)
     found = lime_tabular(predict, x, background, PLAYERS, evaluations=300)
     rows = torch.cat(seen)
-    assert len(rows) == 299 + 50 and found.evaluations == 300
+    # batches may be filled up to a round number of rows
+    assert 299 + 50 <= len(rows) < 299 + 50 + 128 and found.evaluations == 300
     # every value occurs in the data, and every category is whole
     for j in range(3):
         assert set(rows[:, j].tolist()) <= set(background[:, j].tolist()) | set(x[:, j].tolist())
