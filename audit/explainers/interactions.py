@@ -67,11 +67,11 @@ def interactions(
     """
     pairs = Pairs(Game(predict, inputs, background, features, targets, batch_size), seed, order=2)
     players = pairs.game.size
+    pairs.ask(evaluations)
     if players == 1:
         main = (pairs.full - pairs.base)[:, None]
         empty = torch.zeros(len(main), 1, 1, main.shape[2], dtype=torch.float64)
         return Interactions(empty, empty, empty, torch.from_numpy(main), torch.from_numpy(pairs.base.copy()), 0)
-    pairs.ask(evaluations)
     values, half = pairs.answers(2)
     shapley, _ = pairs.answers(1)
     both, width = (_square(each, players) for each in (values, half))

@@ -63,6 +63,7 @@ def kernel_shap(
         raise ValueError(f"width: Expected a positive share of the largest value, found {width}; try 0.05.")
     pairs = Pairs(Game(predict, inputs, background, features, targets, batch_size), seed)
     if pairs.game.size == 1:
+        pairs.ask(0)
         whole = (pairs.full - pairs.base)[:, None]
         return _attribution(pairs, whole, np.zeros_like(whole))
     if not isinstance(evaluations, str):

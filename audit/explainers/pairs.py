@@ -15,11 +15,6 @@ from audit.explainers.posterior import NOISE, exact, sample, solution, weigh
 class Pairs:
     """A game's scores of the pairs of a design that may grow; no coalition is asked for twice.
 
-    Attributes:
-        game: at least one player.
-        base: (n, outputs) scores without any player.
-        full: (n, outputs) scores with all of them.
-
     Args:
         game: the game.
         seed: of the design.
@@ -28,27 +23,41 @@ class Pairs:
 
     def __init__(self, game: Game, seed: int, order: int = 1) -> None:
         self.game, self.seed, self.order = game, seed, order
-        ends = torch.tensor([[False], [True]]).expand(2, game.size)
-        self.base, self.full = game.values(ends).numpy().transpose(1, 0, 2)
-        self._scores = np.zeros((len(self.base), 0, 2, self.base.shape[1]))
+        # scores of the first and of the second coalitions (n, pairs, outputs); the ends are the first pair
+        self._first = np.zeros((0, 0, 0))
+        self._second = self._first
+
+    @property
+    def base(self) -> NDArray[np.float64]:
+        """Scores without any player, (n, outputs); known once something was asked."""
+        return self._second[:, 0]
+
+    @property
+    def full(self) -> NDArray[np.float64]:
+        """Scores with all players, (n, outputs); known once something was asked."""
+        return self._first[:, 0]
 
     @property
     def spent(self) -> int:
         """Coalitions asked for in each example, the ends not counted."""
-        return 2 * int(self._scores.shape[1])
+        return 2 * int(self._first.shape[1] - 1)
 
     def ask(self, evaluations: int) -> None:
-        """Ask for what a design of so many evaluations holds and is not known yet.
+        """Ask for what a design of so many evaluations holds and is not known yet; one player has but the ends.
 
         Raises:
             ValueError: there are too few.
         """
-        keep = design(Plan(self.game.size, evaluations, self.seed, self.order))
-        new = torch.from_numpy(keep[self._scores.shape[1] :].copy())
+        keep = np.ones((1, self.game.size), dtype=np.bool_)
+        if self.game.size > 1:
+            keep = np.concatenate([keep, design(Plan(self.game.size, evaluations, self.seed, self.order))])
+        new = torch.from_numpy(keep[self._first.shape[1] :])
         if len(new):
             scores = self.game.values(torch.cat([new, ~new])).numpy()
-            both = np.stack([scores[:, : len(new)], scores[:, len(new) :]], axis=2)
-            self._scores = np.concatenate([self._scores, both], axis=1)
+            both = scores[:, : len(new)], scores[:, len(new) :]
+            if self._first.size:
+                both = np.concatenate([self._first, both[0]], axis=1), np.concatenate([self._second, both[1]], axis=1)
+            self._first, self._second = both
 
     def answers(self, order: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Shapley values (order 1) or interactions of the players i < j (order 2), and half their 95 % intervals.
@@ -58,9 +67,9 @@ class Pairs:
         Returns:
             Two arrays (n, answers, outputs).
         """
-        sign = 1 if order == 2 else -1
-        ends = (self.full + sign * self.base)[:, None]
-        halves = np.concatenate([self._scores[:, :, 0] + sign * self._scores[:, :, 1], ends], axis=1) / 2
+        join = np.add if order == 2 else np.subtract
+        scores = join(self._first, self._second)
+        halves = np.concatenate([scores[:, 1:], scores[:, :1]], axis=1) / 2
         plan = Plan(self.game.size, self.spent, self.seed, self.order)
         if self.spent == 2 * pairs_in_all(self.game.size):
             values = exact(design(plan), order) @ halves

@@ -34,7 +34,7 @@ NOISE = (1e-3, 1e-2, 0.1, 1.0, 10.0)
 #: likelihood, relative to the best, below which a noise is left out
 NEGLIGIBLE = 1e-2
 #: pairs that weigh the noises of an output, and directions that then measure its variance
-SAMPLE = 256
+SAMPLE = 192
 #: pairs that are solved together; beyond them the answer is the mean over blocks that share their first half
 BLOCK = 4096
 #: entries of a matrix that are worth keeping for the next call
@@ -121,7 +121,7 @@ class Solution:
         matrix: (answers, pairs + 1); times the halves ½(v(S) − v(N∖S)), or + for interactions, those of the ends last.
         variance: (answers,) of their errors, in units of the variance of the smooth part.
         sketch: (k, pairs + 1); the mean square of its products with the halves of an output estimates that variance
-            from all pairs; None where `sample` holds them all.
+            from all pairs; None where `sample` holds most of them.
     """
 
     matrix: Matrix
@@ -131,10 +131,16 @@ class Solution:
 
 @dataclass(frozen=True)
 class Sample:
-    """The first pairs of a design given its ends, free parities projected out, in the eigenbasis of their covariance."""
+    """The first pairs of a design given its ends, free parities projected out, in the eigenbasis of their covariance.
 
-    ends: Matrix
+    Attributes:
+        rotate: (k, first pairs) into the basis.
+        ends: (k,) what the ends' half gives to each direction.
+        value: (k,) eigenvalues.
+    """
+
     rotate: Matrix
+    ends: Matrix
     value: Matrix
 
 
@@ -163,7 +169,7 @@ def _solve(plan: Plan, order: int, noise: float) -> Solution:
         weighted = cho_solve(factor, free, check_finite=False)
         gain = cho_solve(factor, cross[:, rows].T, check_finite=False).T
         fit = np.linalg.pinv(free.T @ weighted, hermitian=True) @ weighted.T
-        if part is rest[0] and pairs > _size_of_sample(players, order):
+        if part is rest[0] and pairs > 1.5 * _size_of_sample(players, order):
             sketch = np.zeros((SAMPLE, pairs + 1))
             sketch[:, rows] = _sketch(factor, free, fit)
         matrix[:, rows] += (gain + (known.lift - gain @ free) @ fit) / parts
@@ -210,7 +216,8 @@ def sample(plan: Plan, order: int) -> Sample:
     free = known.free[:-1] - ends[:, None] * known.free[-1]
     left = np.linalg.qr(free, mode="complete")[0][:, free.shape[1] :]
     value, vector = np.linalg.eigh(left.T @ (known.covariance(count, count) - np.outer(ends, ends)) @ left)
-    return Sample(ends, np.ascontiguousarray((left @ vector).T), np.clip(value, 0, None))
+    rotate = np.ascontiguousarray((left @ vector).T)
+    return Sample(rotate, rotate @ ends, np.clip(value, 0, None))
 
 
 def weigh(basis: Sample, halves: Matrix) -> tuple[Matrix, Matrix]:
@@ -223,13 +230,15 @@ def weigh(basis: Sample, halves: Matrix) -> tuple[Matrix, Matrix]:
     Returns:
         Weights (noises, n, outputs) that sum to 1, and the variances of the smooth part, same shape.
     """
-    rest = halves[:, : len(basis.ends)] - basis.ends[:, None] * halves[:, -1:]
-    square = (basis.rotate @ rest) ** 2
+    some = halves[:, : basis.rotate.shape[1]]
+    square = basis.rotate @ some
+    square -= basis.ends[:, None] * halves[:, -1:]
+    square *= square
     variance = basis.value + np.array(NOISE)[:, None]
     total = np.moveaxis((1 / variance) @ square, 1, 0)  # products example by example: the same bits in any company
     level = np.log(variance).sum(1)
     # where the free parities explain all but rounding, the rest says nothing
-    speaks = square.sum(1) > 1e-20 * (rest**2).sum(1)
+    speaks = square.sum(1) > 1e-20 * np.square(some).sum(1)
     cost = np.where(speaks, len(basis.value) * np.log(np.where(speaks, total, 1)) + level[:, None, None], 0)
     weight = np.exp((cost.min(0) - cost) / 2)
     weight[weight < NEGLIGIBLE] = 0

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audit.explainers import kernel_shap
+from audit.explainers import kernel_shap, posterior
 
 
 def enumerate_shapley(predict, x: Tensor, background: Tensor) -> np.ndarray:
@@ -192,15 +192,20 @@ def test_repeatable_and_leaves_the_generators_alone():
     assert not torch.equal(one.values, kernel_shap(net, x, background, evaluations=100, seed=4).values)
 
 
-@pytest.mark.parametrize("size", [1, 7, 100])
-def test_chunks_and_order_of_examples_change_nothing(size):
-    net, x, background = network(9), rows(3, 9), rows(2, 9, seed=1)
-    whole = kernel_shap(net, x, background, evaluations=60)
-    torch.testing.assert_close(
-        kernel_shap(net, x, background, evaluations=60, batch_size=size).values, whole.values, atol=1e-12, rtol=0
-    )
-    turned = kernel_shap(net, x.flip(0), background, evaluations=60).values.flip(0)
-    torch.testing.assert_close(turned, whole.values, atol=1e-12, rtol=0)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("evaluations", [60, 510])
+def test_batches_and_company_change_no_bit(dtype, evaluations):
+    net, x, background = network(9).to(dtype), rows(5, 9).to(dtype), rows(3, 9, seed=1).to(dtype)
+    whole = kernel_shap(net, x, background, evaluations=evaluations)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    others = [kernel_shap(net, x, background, evaluations=evaluations, batch_size=size) for size in (1, 7, 100)]
+    turned = kernel_shap(net, x[order], background, evaluations=evaluations)
+    alone = kernel_shap(net, x[2:3], background, evaluations=evaluations)
+    for name in ("values", "low", "high", "base"):
+        wanted = getattr(whole, name)
+        assert all(torch.equal(getattr(other, name), wanted) for other in others)
+        assert torch.equal(getattr(turned, name), wanted[order])
+        assert torch.equal(getattr(alone, name), wanted[2:3])
 
 
 def test_constant_models_and_duplicated_columns():
@@ -211,6 +216,117 @@ def test_constant_models_and_duplicated_columns():
     x[:, 4], background[:, 4] = x[:, 3], background[:, 3]
     values = kernel_shap(product, x, background).values
     torch.testing.assert_close(values[:, 3], values[:, 4])
+
+
+@pytest.mark.parametrize("evaluations", [30, 100, 512])
+def test_products_of_two_are_exact_at_any_budget_and_of_three_once_their_number_is_reached(evaluations):
+    def pairwise(batch: Tensor) -> Tensor:
+        return (batch * batch.roll(1, dims=1)).sum(1, keepdim=True)
+
+    found = kernel_shap(pairwise, torch.ones(1, 14).double(), torch.zeros(1, 14).double(), evaluations=evaluations)
+    torch.testing.assert_close(found.values[0, :, 0], torch.ones(14).double(), atol=1e-8, rtol=0)
+
+    def triples(batch: Tensor) -> Tensor:
+        return (batch * batch.roll(1, dims=1) * batch.roll(2, dims=1)).sum(1, keepdim=True)
+
+    # 12 players have 12 + 220 effects of one or three players
+    found = kernel_shap(triples, torch.ones(1, 12).double(), torch.zeros(1, 12).double(), evaluations=1024)
+    torch.testing.assert_close(found.values[0, :, 0], torch.ones(12).double(), atol=2e-3, rtol=0)
+
+
+def test_half_the_error_of_the_shap_package_where_low_orders_dominate():
+    import shap
+
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        net = nn.Sequential(nn.Linear(12, 32), nn.Tanh(), nn.Linear(32, 2)).double().eval()
+    x, background = rows(6, 12), rows(2, 12, seed=1)
+    exact = kernel_shap(net, x, background, evaluations=2**12).values.numpy()
+    state = np.random.get_state()  # noqa: NPY002 - put back below
+    np.random.seed(0)  # noqa: NPY002 - the peer draws from the global generator
+    with torch.no_grad():
+        peer = shap.KernelExplainer(lambda r: net(torch.from_numpy(r)).numpy(), background.numpy())
+        reference = peer.shap_values(x.numpy(), nsamples=512, l1_reg=False, silent=True)
+    np.random.set_state(state)  # noqa: NPY002 - as it was
+    found = kernel_shap(net, x, background, evaluations=512).values.numpy()
+    assert np.square(found - exact).mean() < np.square(reference - exact).mean() / 4
+
+
+def test_auto_stops_at_the_width_and_asks_nothing_twice():
+    net, x, background = network(13), rows(3, 13), rows(1, 13, seed=1)
+    asked: list[bytes] = []
+
+    def watched(batch: Tensor) -> Tensor:
+        asked.extend(row.numpy().tobytes() for row in batch)
+        return net(batch)
+
+    spent = []
+    for width in (0.2, 0.05):
+        asked.clear()
+        found = kernel_shap(watched, x, background, evaluations="auto", width=width)
+        largest = found.values.abs().amax((1, 2), keepdim=True)
+        assert bool((found.high - found.values <= width * largest).all())
+        # the two ends and the coalitions, once; a batch is filled up with copies of its last row
+        assert len(set(asked)) == 3 * found.evaluations + 4 and len(asked) < len(set(asked)) + 300
+        spent.append(found.evaluations)
+    assert spent[0] < spent[1] < 2**13 - 2
+    same = kernel_shap(net, x, background, evaluations=spent[1])
+    torch.testing.assert_close(same.values, found.values, atol=1e-12, rtol=0)
+
+
+def test_auto_stops_at_the_most_it_may_spend_or_is_exact():
+    net, x, background = network(13), rows(2, 13), rows(1, 13, seed=1)
+    capped = kernel_shap(net, x, background, evaluations="auto", width=1e-9, most=300)
+    assert capped.evaluations == 300 and float((capped.high - capped.low).max()) > 0
+    exact = kernel_shap(net, x, background, evaluations="auto", width=1e-9)
+    assert exact.evaluations == 2**13 - 2 and torch.equal(exact.low, exact.high)
+    alone = kernel_shap(linear, x[:, :1], background[:, :1], evaluations="auto")
+    assert alone.evaluations == 0 and torch.equal(alone.low, alone.high)
+
+
+@pytest.mark.parametrize("block", [64, 4096])
+def test_designs_larger_than_a_block_narrow_and_cover(monkeypatch, block):
+    monkeypatch.setattr(posterior, "BLOCK", block)
+    monkeypatch.setattr(posterior, "KEPT", 0)
+    net, x, background = network(11), rows(6, 11), rows(2, 11, seed=1)
+    exact = kernel_shap(net, x, background, evaluations=2**11).values
+    found = kernel_shap(net, x, background, evaluations=400)
+    torch.testing.assert_close(found.base + found.values.sum(1), net(x), atol=1e-9, rtol=0)
+    error = float((found.values - exact).square().mean() / exact.square().mean())
+    assert error < 0.05**2
+    assert float(((found.low <= exact) & (exact <= found.high)).double().mean()) > 0.85
+
+
+def test_hundreds_of_players():
+    x, background = rows(2, 400), rows(1, 400, seed=1)
+    weight = torch.linspace(-1, 1, 400).double()[:, None]
+    found = kernel_shap(lambda b: b @ weight, x, background, evaluations=900)
+    torch.testing.assert_close(found.values[:, :, 0], (x - background) * weight[:, 0], atol=1e-7, rtol=0)
+
+
+def test_token_ids_are_players_where_the_map_says_so():
+    table = rows(20, 3, seed=5)
+    ids = torch.tensor([[1, 7, 4, 9, 2], [1, 3, 3, 8, 2]])
+    empty = torch.tensor([[1, 0, 0, 0, 2]])
+    features = torch.tensor([-1, 0, 1, 2, -1])
+    found = kernel_shap(lambda batch: table[batch].sum(1), ids, empty, features)
+    torch.testing.assert_close(found.values, table[ids[:, 1:4]] - table[0], atol=1e-12, rtol=0)
+
+
+def test_where_memory_runs_out_batches_halve_and_nothing_else_changes():
+    net, x, background = network(9), rows(3, 9), rows(2, 9, seed=1)
+    sizes = []
+
+    def tight(batch: Tensor) -> Tensor:
+        sizes.append(len(batch))
+        if len(batch) > 40:
+            raise torch.OutOfMemoryError("out of memory")
+        return net(batch)
+
+    found = kernel_shap(tight, x, background, evaluations=60)
+    assert max(sizes) > 40 >= sizes[-1]
+    # halves are no whole tiles, so the last bit may differ
+    torch.testing.assert_close(found.values, kernel_shap(net, x, background, evaluations=60).values, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +342,9 @@ def test_constant_models_and_duplicated_columns():
         ({"features": torch.zeros(4)}, "features"),
         ({"features": torch.full((4,), -1)}, "features"),
         ({"evaluations": 3}, "evaluations"),
+        ({"evaluations": "all"}, "evaluations"),
+        ({"evaluations": "auto", "width": 0.0}, "width"),
+        ({"evaluations": "auto", "most": 3}, "most"),
         ({"targets": 1}, "targets"),
         ({"targets": []}, "targets"),
         ({"batch_size": 0}, "batch_size"),
