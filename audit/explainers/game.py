@@ -80,7 +80,8 @@ class Game:
         for first in range(0, m, across):
             some = keep[..., first : first + across, :]
             cases = some.shape[-2]
-            row = torch.arange(-(-cases * b // TILE) * TILE, device=keep.device).clamp(max=cases * b - 1)
+            filled = -(-cases * b // TILE) * TILE if m * b > 1 else 1  # a lone row an example is a plain prediction
+            row = torch.arange(filled, device=keep.device).clamp(max=cases * b - 1)
             down = max(1, self._batches.size // len(row))
             for start in range(0, n, down):
                 at = slice(start, start + down)
@@ -98,12 +99,14 @@ class Game:
         inputs = self.inputs[at].unsqueeze(1)
         if len(inputs) > 1:
             batch = self._mixed(at, keep, row).flatten(0, 1)
+            ragged = -len(batch) % TILE
+            batch = torch.cat([batch, batch[-1:].expand(ragged, *batch.shape[1:])]) if ragged else batch
             done = self._batches.run(len(batch), lambda start, stop: self._predict(batch[start:stop]))
         else:
             done = self._batches.run(
                 len(row), lambda start, stop: self._predict(self._mixed(at, keep, row[start:stop])[0])
             )
-        return torch.cat(done).reshape(len(inputs), len(row), -1)
+        return torch.cat(done)[: len(inputs) * len(row)].reshape(len(inputs), len(row), -1)
 
     def _mixed(self, at: slice, keep: Tensor, row: Tensor) -> Tensor:
         """Inputs where they stay, background elsewhere, (k, rows, ...)."""
