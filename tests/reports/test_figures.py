@@ -71,6 +71,15 @@ def test_a_long_title_of_an_axis_is_broken_into_lines():
     assert max(map(len, lines)) <= 52
 
 
+def test_a_chart_holds_nothing_that_draws_nothing():
+    for figure in (bars(1.0, 2.0, reference=1.5), bars(-1.0, percent=True)):
+        for element in ElementTree.fromstring(to_svg(figure, "p")).iter():
+            assert element.get("display") != "none"
+            assert "0" != element.get("opacity") != "1"
+            assert element.tag != "path" or element.get("d")
+            assert element.tag != "g" or (len(element) and element.attrib)
+
+
 def test_ids_in_one_page_do_not_meet():
     def ids(prefix):
         return {element.get("id") for element in ElementTree.fromstring(to_svg(bars(1, 2), prefix)).iter()} - {None}
