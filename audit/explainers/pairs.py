@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from audit.explainers.coalitions import Plan, design, pairs_in_all
 from audit.explainers.game import Game
@@ -68,8 +68,10 @@ class Pairs:
             Two arrays (n, answers, outputs).
         """
         join = np.add if order == 2 else np.subtract
-        scores = join(self._first, self._second)
-        halves = np.concatenate([scores[:, 1:], scores[:, :1]], axis=1) / 2
+        halves = np.empty_like(self._first)
+        join(self._first[:, 1:], self._second[:, 1:], out=halves[:, :-1])
+        join(self.full, self.base, out=halves[:, -1])
+        halves /= 2
         plan = Plan(self.game.size, self.spent, self.seed, self.order)
         if self.spent == 2 * pairs_in_all(self.game.size):
             values = exact(design(plan), order) @ halves
@@ -85,4 +87,4 @@ class Pairs:
                 found.append((share, known.matrix @ halves, known.variance[:, None] * scale))
         values = sum(share * each for share, each, _ in found)
         spread = sum(share * (own + (each - values) ** 2) for share, each, own in found)
-        return values, stats.t.ppf(0.975, len(basis.value)) * np.sqrt(spread)
+        return values, stdtrit(len(basis.value), 0.975) * np.sqrt(spread)

@@ -235,10 +235,12 @@ def weigh(basis: Sample, halves: Matrix) -> tuple[Matrix, Matrix]:
     square -= basis.ends[:, None] * halves[:, -1:]
     square *= square
     variance = basis.value + np.array(NOISE)[:, None]
-    total = np.moveaxis((1 / variance) @ square, 1, 0)  # products example by example: the same bits in any company
+    # products example by example: the same bits in any company
+    sums = np.moveaxis(np.vstack([1 / variance, np.ones_like(basis.value)]) @ square, 1, 0)
+    total, left = sums[:-1], sums[-1]
     level = np.log(variance).sum(1)
     # where the free parities explain all but rounding, the rest says nothing
-    speaks = square.sum(1) > 1e-20 * np.square(some).sum(1)
+    speaks = left > 1e-20 * np.einsum("nko,nko->no", some, some)
     cost = np.where(speaks, len(basis.value) * np.log(np.where(speaks, total, 1)) + level[:, None, None], 0)
     weight = np.exp((cost.min(0) - cost) / 2)
     weight[weight < NEGLIGIBLE] = 0
