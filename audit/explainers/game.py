@@ -84,7 +84,7 @@ class Game:
             row = torch.arange(filled, device=keep.device).clamp(max=cases * b - 1)
             down = max(1, self._batches.size // len(row))
             # what all examples share is made once, where it is no larger than a batch
-            shared = keep.ndim == 2 and len(self.background) == 1 and down > 1
+            shared = keep.ndim == 2 and len(self.background) == 1 and len(row) <= self._batches.size
             mask = self._mask(slice(0, 1), some, row) if shared else None
             for start in range(0, n, down):
                 at = slice(start, start + down)
