@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audit.checks.explain._players import log_odds
 from audit.datasets.types import FeatureKind
+from audit.explaining.players import log_odds
 
 if TYPE_CHECKING:
     from audit.datasets import Dataset, Feature

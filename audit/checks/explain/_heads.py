@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audit import explainers
-from audit.checks.explain._attention import Portion
+from audit.explaining.attention import Portion
 from audit.subject import Subject
 
 Floats = NDArray[np.float64]

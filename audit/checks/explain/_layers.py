@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from audit.checks.explain._players import log_odds
+from audit.explaining.players import log_odds
 
 #: layers that pass on what they get, or an affine map of it, to which the score is as sensitive, to first order
 _PLAIN = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.Identity, nn.Flatten, nn.Unflatten)

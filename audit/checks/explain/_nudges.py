@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audit.checks.explain._examples import Examples
-from audit.checks.explain._randomise import Copy
 from audit.datasets import Dataset, FeatureKind, Inputs
+from audit.explaining.copies import Copy
+from audit.explaining.examples import Examples
 from audit.subject import Capability, Modality
 
 #: largest change of an input: in standard deviations of a table's columns, in shares of a picture's range

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from audit.checks.explain._carried import respond
-from audit.checks.explain._players import cells_of
-from audit.checks.explain._randomise import Copy
 from audit.checks.explain._transplants import words_of
 from audit.datasets.types import FeatureKind
+from audit.explaining.copies import Copy
+from audit.explaining.players import cells_of
 from audit.subject import Modality
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.checks.explain._methods import METHODS
+from audit.explaining.methods import METHODS
 from reports.record import (
     Figure,
     Matrix,
@@ -25,8 +25,8 @@ from reports.record import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from audit.checks.explain._attributions import Attributions
     from audit.datasets import Dataset
+    from audit.explaining.attributions import Attributions
 
 Found = Mapping[str, "Attributions"]
 
@@ -109,7 +109,7 @@ def of_pictures(captions: Sequence[str], sample: Dataset, found: Found) -> tuple
     """The examples with the heat map of every method."""
     import torch
 
-    from audit.checks.explain._pictures import of_cells, of_elements, png
+    from audit.explaining.pictures import of_cells, of_elements, png
 
     pictures = sample.inputs
     assert isinstance(pictures, torch.Tensor)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from audit import explainers
 from audit.checks.explain import _heads
-from audit.checks.explain._attention import Portion, portions
-from audit.checks.explain._examples import Examples
+from audit.explaining.attention import Portion, portions
+from audit.explaining.examples import Examples
 from audit.subject import Subject
 from reports.record import Figure, Head, HeadLayer, Heads, TokenLine, Tokens
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from attacks.norms import project, steepest
-from audit.checks.explain._players import log_odds
 from audit.explainers.gradients import points_per_pass
+from audit.explaining.players import log_odds
 from audit.subject import Capability
 
 if TYPE_CHECKING:

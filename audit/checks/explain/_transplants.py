@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audit.checks.explain._players import cells_of
 from audit.explainers.segments import grid_shape
+from audit.explaining.players import cells_of
 from audit.subject import Modality
 
 if TYPE_CHECKING:

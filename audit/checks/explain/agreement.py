@@ -11,7 +11,7 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.checks.explain._methods import METHODS, methods_of
+from audit.explaining.methods import METHODS, methods_of
 from reports.record import Bar, Bars, Estimate, Measured, Table
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Agreement(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.explain._examples import examples, mean_correlation, rank_correlation
+        from audit.explaining.examples import examples, mean_correlation, rank_correlation
 
         chosen = examples(subject, data, rng, self.rows, self.media, self.background)
         explained, refused = chosen.attribute_each(methods_of(subject, self.methods), rng, self.evaluations)

@@ -10,17 +10,17 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.checks.explain._methods import METHODS
+from audit.explaining.methods import METHODS
 from audit.subject import Capability, Modality
 from reports.record import Bar, Bars, Estimate, Figure, Measured, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from audit.checks.explain._attention import Portion
-    from audit.checks.explain._examples import Examples
     from audit.checks.explain._heads import Heads
     from audit.datasets import Dataset
+    from audit.explaining.attention import Portion
+    from audit.explaining.examples import Examples
     from audit.subject import Subject
 
     Floats = NDArray[np.float64]
@@ -81,9 +81,9 @@ class Attention(Check):
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
         from audit.checks.explain import _shown_attention
-        from audit.checks.explain._attention import portions
-        from audit.checks.explain._examples import examples
         from audit.checks.explain._heads import heads_of
+        from audit.explaining.attention import portions
+        from audit.explaining.examples import examples
 
         chosen = examples(subject, data, rng, self.texts, self.texts, self.texts)
         parts = list(portions(subject, chosen.rows, chosen.targets))
@@ -118,7 +118,7 @@ class Attention(Check):
 def _values(subject: Subject, parts: Sequence[Portion]) -> dict[str, list[Floats]]:
     """For each measure and text, one value a word."""
     from audit import explainers
-    from audit.checks.explain._attention import looks, words_of
+    from audit.explaining.attention import looks, words_of
 
     found: dict[str, list[Floats]] = {measure: [] for measure in MEASURES}
     for part in parts:
@@ -132,7 +132,7 @@ def _values(subject: Subject, parts: Sequence[Portion]) -> dict[str, list[Floats
 
 def _changes(chosen: Examples, parts: Sequence[Portion], removal: str) -> list[Floats]:
     """For each text by how much the log-odds fall without each word alone."""
-    from audit.checks.explain._players import log_odds, remove
+    from audit.explaining.players import log_odds, remove
 
     keep = [~np.eye(len(words), dtype=bool) for part in parts for words in part.words]
     left = remove(chosen.subject, chosen.rows, keep, chosen.targets, chosen.background, removal)
@@ -144,7 +144,7 @@ def _agreement(
     values: Mapping[str, list[Floats]], changes: Mapping[str, list[Floats]], rng: np.random.Generator
 ) -> tuple[dict[str, Estimate], Table, tuple[Figure, ...]]:
     """Rank correlation of attention with the size of the change, and with the change, for each measure and removal."""
-    from audit.checks.explain._examples import mean_correlation, rank_correlation
+    from audit.explaining.examples import mean_correlation, rank_correlation
 
     estimates: dict[str, Estimate] = {}
     rows, bars = [], []
@@ -202,7 +202,7 @@ def _by_chance(pairs: Sequence[tuple[Floats, Floats]], rng: np.random.Generator)
 
 def _sharpness(heads: Heads, rng: np.random.Generator) -> Estimate:
     """Rank correlation over heads of how few tokens one looks at with how much its silence changes; texts resampled."""
-    from audit.checks.explain._examples import rank_correlation
+    from audit.explaining.examples import rank_correlation
 
     kept = np.isfinite(heads.effect[0])
     if kept.sum() < 4:

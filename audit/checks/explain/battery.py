@@ -10,15 +10,15 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.checks.explain._methods import METHODS, method, methods_of
+from audit.explaining.methods import METHODS, method, methods_of
 from reports.record import Estimate, Measured, Metric, Score, Scoreboard, ScoreRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from audit.checks.explain._attributions import Values
-    from audit.checks.explain._examples import Examples
     from audit.datasets import Dataset
+    from audit.explaining.attributions import Values
+    from audit.explaining.examples import Examples
     from audit.subject import Subject
 
     Floats = NDArray[np.float64]
@@ -113,8 +113,8 @@ class Battery(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.explain._controls import TITLES, controls
-        from audit.checks.explain._examples import examples
+        from audit.explaining.examples import examples
+        from audit.explaining.fakes import TITLES, controls
 
         chosen = examples(subject, data, rng, self.rows, self.media, self.background)
         methods, seed = methods_of(subject, self.methods), int(rng.integers(2**31))
@@ -156,9 +156,9 @@ class Battery(Check):
         self, chosen: Examples, values: Mapping[str, Values], rng: np.random.Generator
     ) -> dict[str, Measures]:
         """Sensitivity-n and the explained share of every method, from the same removals."""
-        from audit.checks.explain._rankings import scores_without
         from audit.explainers.quality import explained, shuffled
         from audit.explainers.quality.additive import pearson, random_sets
+        from audit.explaining.rankings import scores_without
 
         sizes = [len(of_row) for of_row in next(iter(values.values()))]
         removed = []

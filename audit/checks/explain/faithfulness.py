@@ -10,8 +10,8 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.checks.explain._methods import method, methods_of
-from audit.checks.explain._rankings import curves, gains, operators
+from audit.explaining.methods import method, methods_of
+from audit.explaining.rankings import curves, gains, operators
 from audit.subject import Modality
 from reports.record import Curves, Estimate, Measured, Metric, Point, Score, Scoreboard, ScoreRow, Table
 
@@ -113,8 +113,8 @@ class Faithfulness(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.explain._controls import TITLES, controls
-        from audit.checks.explain._examples import examples
+        from audit.explaining.examples import examples
+        from audit.explaining.fakes import TITLES, controls
 
         chosen = examples(subject, data, rng, self.rows, self.media, self.background)
         found, refused = chosen.attribute_each(methods_of(subject, self.methods), rng, self.evaluations)

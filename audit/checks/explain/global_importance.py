@@ -16,8 +16,8 @@ from reports.record import Bar, Bars, Estimate, Figure, Images, Measured, Panel,
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from audit.checks.explain._attributions import Attributions
     from audit.datasets import Dataset
+    from audit.explaining.attributions import Attributions
     from audit.subject import Subject
 
 UNIT = "log-odds"
@@ -70,8 +70,8 @@ class GlobalImportance(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.explain._attributions import attribute
         from audit.checks.explain._shown import swarm
+        from audit.explaining.attributions import attribute
 
         sample = data.sample(self.rows if subject.modality is Modality.TABULAR else self.media, rng)
         source = data if data.train is None else data.train
@@ -178,7 +178,7 @@ def _maps(found: Attributions, sample: Dataset, targets: NDArray[np.int64]) -> I
     """The mean magnitude over the mean picture, then the signed mean for each predicted class."""
     import torch
 
-    from audit.checks.explain._pictures import of_cells, png
+    from audit.explaining.pictures import of_cells, png
 
     pictures, values = sample.inputs, np.stack(found.values)
     assert isinstance(pictures, torch.Tensor)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from audit.checks.explain._carried import Levels
-    from audit.checks.explain._examples import Examples
     from audit.datasets import Dataset
+    from audit.explaining.examples import Examples
     from audit.subject import Subject
 
     Floats = NDArray[np.float64]
@@ -91,7 +91,7 @@ class Groups(Check):
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
         from audit.checks.explain._carried import levels
-        from audit.checks.explain._examples import Examples
+        from audit.explaining.examples import Examples
 
         groups = {name: levels(values, self.least) for name, values in data.groups.items()}
         groups = {name: found for name, found in groups.items() if len(found.names) > 1}
@@ -134,8 +134,8 @@ class Groups(Check):
         self, chosen: Examples, rng: np.random.Generator
     ) -> tuple[dict[str, Floats], Floats | None, tuple[str, ...]]:
         """Each kind of quality, (n,) NaN where undefined; shares of magnitudes (n, players) where players are shared."""
-        from audit.checks.explain._examples import rank_correlation
-        from audit.checks.explain._rankings import curves, gains
+        from audit.explaining.examples import rank_correlation
+        from audit.explaining.rankings import curves, gains
 
         first, second = (chosen.attribute(self.method, rng, self.evaluations) for _ in range(2))
         sizes = [len(of_row) for of_row in first.values]

@@ -10,7 +10,7 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.checks.explain._methods import METHODS, methods_of
+from audit.explaining.methods import METHODS, methods_of
 from audit.subject import Modality
 from reports.record import Cell, Estimate, Measured, Table
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from audit.checks.explain._attributions import Attributions
     from audit.datasets import Dataset
+    from audit.explaining.attributions import Attributions
     from audit.subject import Subject
 
 
@@ -63,7 +63,7 @@ class Local(Check):
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
         from audit.checks.explain import _shown
-        from audit.checks.explain._attributions import attribute_each
+        from audit.explaining.attributions import attribute_each
 
         scores = subject.scores(data)
         chosen = _choose(scores.softmax(1).numpy(), data.labels.numpy())

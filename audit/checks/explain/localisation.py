@@ -10,15 +10,15 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.checks.explain._methods import method, methods_of
+from audit.explaining.methods import method, methods_of
 from audit.subject import Modality
 from reports.record import Estimate, Measured, Metric, Score, Scoreboard, ScoreRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from audit.checks.explain._attributions import Values
     from audit.datasets import Dataset
+    from audit.explaining.attributions import Values
     from audit.subject import Subject
 
     Floats = NDArray[np.float64]
@@ -73,8 +73,8 @@ class Localisation(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.explain._controls import TITLES, controls
-        from audit.checks.explain._examples import examples
+        from audit.explaining.examples import examples
+        from audit.explaining.fakes import TITLES, controls
 
         marked = data.take(_marked(data))
         chosen = examples(subject, marked, rng, self.media, self.media, 16)
@@ -106,8 +106,8 @@ class Localisation(Check):
         )
 
     def _scores(self, values: Values, masks: NDArray[np.bool_], rng: np.random.Generator) -> dict[str, Score]:
-        from audit.checks.explain._players import cells_of
         from audit.explainers import quality
+        from audit.explaining.players import cells_of
 
         cells = cells_of(*masks.shape[1:]).numpy().ravel()
         size = np.bincount(cells)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from audit.checks.explain._attributions import Attributions
     from audit.datasets import Dataset, Feature
+    from audit.explaining.attributions import Attributions
     from audit.subject import Subject
 
     Floats = NDArray[np.float64]
@@ -93,7 +93,7 @@ class ProtectedReliance(Check):
         """See the class."""
         import torch
 
-        from audit.checks.explain._attributions import attribute
+        from audit.explaining.attributions import attribute
 
         sample = data.sample(self.rows, rng)
         source = data if data.train is None else data.train

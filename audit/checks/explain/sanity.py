@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from audit.check import Check, Effort
-from audit.checks.explain._methods import METHODS, methods_of
+from audit.explaining.methods import METHODS, methods_of
 from audit.subject import Capability
 from reports.record import Curves, Estimate, Measured, Point, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from audit.checks.explain._attributions import Values
-    from audit.checks.explain._examples import Examples
     from audit.datasets import Dataset
+    from audit.explaining.attributions import Values
+    from audit.explaining.examples import Examples
     from audit.subject import Subject
 
 
@@ -83,7 +83,7 @@ class Sanity(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.explain._examples import examples, mean_correlation
+        from audit.explaining.examples import examples, mean_correlation
 
         chosen = examples(subject, data, rng, self.rows, self.media, self.background)
         explained, _ = chosen.attribute_each(methods_of(subject, self.methods), rng, self.evaluations, complete=False)
@@ -140,7 +140,7 @@ class Sanity(Check):
         self, chosen: Examples, original: Mapping[str, Values], rng: np.random.Generator
     ) -> dict[float, dict[str, float]]:
         """Share of layers made random -> method -> mean correlation over the examples, for one draw."""
-        from audit.checks.explain._randomise import Copy
+        from audit.explaining.copies import Copy
 
         copy = Copy(chosen.subject)
         number = len(copy.layers)
@@ -157,8 +157,8 @@ class Sanity(Check):
         self, chosen: Examples, data: Dataset, original: Mapping[str, Values], rng: np.random.Generator
     ) -> tuple[dict[str, Estimate], str]:
         """Correlation of each method with the explanation of a copy trained on random labels, and how far it got."""
-        from audit.checks.explain._examples import mean_correlation
-        from audit.checks.explain._randomise import Copy
+        from audit.explaining.copies import Copy
+        from audit.explaining.examples import mean_correlation
 
         rows = (data if data.train is None else data.train).sample(self.learned, rng)
         nonsense, share = Copy(chosen.subject).relearn(rows, self.epochs, rng)
@@ -173,7 +173,7 @@ class Sanity(Check):
         self, other: Examples, original: Mapping[str, Values], rng: np.random.Generator
     ) -> dict[str, NDArray[np.float64]]:
         """Rank correlation of each example's explanation with the original one; NaN where the method refuses the copy."""
-        from audit.checks.explain._examples import rank_correlation
+        from audit.explaining.examples import rank_correlation
 
         after, _ = other.attribute_each(original, rng, self.evaluations, complete=False)
         found = {}

@@ -10,16 +10,16 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.checks.explain._methods import METHODS, methods_of
+from audit.explaining.methods import METHODS, methods_of
 from audit.subject import Capability, Modality
 from reports.record import Bar, Bars, Estimate, Measured, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from audit.checks.explain._attributions import Attributions, Values
     from audit.checks.explain._planting import Mark
     from audit.datasets import Dataset
+    from audit.explaining.attributions import Attributions, Values
     from audit.subject import Subject
 
 
@@ -187,8 +187,8 @@ class Selftest(Check):
         """Values of the marked rows by each method, for the copy and for its twin; who refuses, and why."""
         import torch
 
-        from audit.checks.explain._attributions import attribute_each
         from audit.checks.explain._planting import marked
+        from audit.explaining.attributions import attribute_each
 
         shown = marked(rows, mark, on=True)
         background = marked(train.sample(self.background, rng), mark, on=False)

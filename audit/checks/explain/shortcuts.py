@@ -137,8 +137,8 @@ def _shown(decide: list[Found], data: Dataset) -> tuple[Figure, ...]:
         return ()
     import torch
 
-    from audit.checks.explain._pictures import of_elements, png
     from audit.checks.explain._transplants import words_of
+    from audit.explaining.pictures import of_elements, png
 
     one = decide[0]
     title = f"{one.part.name}: answers {data.classes[one.answer]!r} whatever stands around it"

@@ -10,7 +10,7 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.checks.explain._methods import METHODS, methods_of
+from audit.explaining.methods import METHODS, methods_of
 from audit.subject import Capability, Modality
 from reports.record import Bar, Bars, Estimate, Measured, Table
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from audit.checks.explain._attributions import Values
-    from audit.checks.explain._examples import Examples
     from audit.checks.explain._steady import Ball
     from audit.datasets import Dataset
+    from audit.explaining.attributions import Values
+    from audit.explaining.examples import Examples
     from audit.subject import Subject
 
     Floats = NDArray[np.float64]
@@ -107,7 +107,7 @@ class Steadiness(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.explain._examples import examples
+        from audit.explaining.examples import examples
 
         chosen = examples(subject, data, rng, self.rows, self.media, self.background)
         ball = self._ball(subject, data, chosen.rows)
@@ -178,8 +178,8 @@ class Steadiness(Check):
     def _path(self, chosen: Examples, ball: Ball, rng: np.random.Generator) -> list[Tensor]:
         import torch
 
-        from audit.checks.explain._players import groups_of
         from audit.checks.explain._steady import manipulated
+        from audit.explaining.players import groups_of
 
         if Capability.INPUT_GRADIENT not in chosen.subject.capabilities:
             return []
@@ -197,8 +197,8 @@ class Steadiness(Check):
         self, name: str, chosen: Examples, changes: list[Tensor], kept: list[NDArray[np.bool_]], seeds: list[int]
     ) -> dict[str, Estimate] | str:
         """Rank correlations and overlaps of one method, or why it refuses."""
-        from audit.checks.explain._examples import mean_correlation
         from audit.explainers import CompletenessError
+        from audit.explaining.examples import mean_correlation
 
         def explain(points: Tensor | None, seed: int) -> Values:
             rows = chosen.rows if points is None else replace(chosen.rows, inputs=points.cpu())

@@ -35,7 +35,7 @@ def as_pictures(subject: Subject, data: Dataset, clean: Tensor, adversarial: Ten
         adversarial: the same, attacked.
         title: of the figure.
     """
-    from audit.checks.explain._pictures import of_elements, png
+    from audit.explaining.pictures import of_elements, png
 
     assert data.bounds is not None
     before, after = answers(subject, clean), answers(subject, adversarial)

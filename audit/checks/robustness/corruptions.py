@@ -225,7 +225,7 @@ def _pictures(subject: Subject, sample: Dataset, names: tuple[str, ...], seed: i
     import torch
     from torch.nn import functional as F
 
-    from audit.checks.explain._pictures import png
+    from audit.explaining.pictures import png
 
     assert sample.bounds is not None
     one = sample.take([0])

@@ -227,8 +227,8 @@ def _curve(sides: Mapping[float, int], estimates: Mapping[str, Estimate]) -> Cur
 
 def _pairs(subject: Subject, data: Dataset, given: Tensor, patched: Tensor) -> list[Panel]:
     """As given and patched, with the answers, two panels an image."""
-    from audit.checks.explain._pictures import png
     from audit.checks.robustness._grid import answers
+    from audit.explaining.pictures import png
 
     assert data.bounds is not None
     panels = []
@@ -252,7 +252,7 @@ def _fallen(subject: Subject, data: Dataset, examples: list[_Example]) -> list[I
 
 def _shown(subject: Subject, judged: Dataset, made: Universal, shown: int) -> list[Images]:
     """The patch for all images, and test images it broke (others, where it broke too few)."""
-    from audit.checks.explain._pictures import png
+    from audit.explaining.pictures import png
 
     assert judged.bounds is not None
     assert not isinstance(judged.inputs, list)

@@ -229,8 +229,8 @@ def _pictures(subject: Subject, sample: Dataset, examples: list[_Example]) -> li
     """As given and as moved, side by side."""
     import torch
 
-    from audit.checks.explain._pictures import png
     from audit.checks.robustness._grid import answers
+    from audit.explaining.pictures import png
 
     assert sample.bounds is not None
     if not examples:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from audit.checks.explain._examples import mean_correlation, rank_correlation
 from audit.checks.explain.agreement import Agreement, _top_3
+from audit.explaining.examples import mean_correlation, rank_correlation
 from tests.checks.explain.known_models import Linear, numbers, subject
 
 WEIGHTS = [3.0, -2.0, 1.0, 0.5, 0.25, -0.1]

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audit.checks.explain._attention import portions
-from audit.checks.explain._attributions import attribute
 from audit.checks.explain._heads import heads_of
-from audit.checks.explain._methods import applicable
 from audit.checks.explain.attention import Attention
+from audit.explaining.attention import portions
+from audit.explaining.attributions import attribute
+from audit.explaining.methods import applicable
 from audit.subject import Capability, Encoded, Modality, Subject
 from tests.checks.explain.conftest import WORDS, Bag, dataset, subject
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from audit.checks.explain._attributions import attribute
-from audit.checks.explain._methods import METHODS, applicable
-from audit.checks.explain._players import log_odds, remove
 from audit.explainers.segments import blur
+from audit.explaining.attributions import attribute
+from audit.explaining.methods import METHODS, applicable
+from audit.explaining.players import log_odds, remove
 from audit.subject import Capability
 
 WORTH = {"dull": -2.0, "the": 0.0, "film": 0.25, "fine": 1.0, "great": 3.0}

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from audit.checks.explain import _nudges as nudges
-from audit.checks.explain._examples import examples
 from audit.checks.explain.battery import Battery
+from audit.explaining.examples import examples
 from audit.subject import Capability, Modality
 from tests.checks.explain.known_models import Linear, numbers, subject
 

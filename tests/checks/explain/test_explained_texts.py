@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import audit
-from audit.checks.explain._randomise import Copy
 from audit.checks.explain.agreement import Agreement
 from audit.checks.explain.faithfulness import Faithfulness
 from audit.checks.explain.sanity import Sanity
+from audit.explaining.copies import Copy
 
 MOVIES = Path(__file__).parents[3] / "examples" / "movies"
 

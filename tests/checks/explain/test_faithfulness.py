@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from audit.checks.explain._examples import Examples, examples
-from audit.checks.explain._players import remove
-from audit.checks.explain._rankings import curves, gains, operators
 from audit.checks.explain.faithfulness import Faithfulness, _changes, _verdict
+from audit.explaining.examples import Examples, examples
+from audit.explaining.players import remove
+from audit.explaining.rankings import curves, gains, operators
 from audit.subject import Modality
 from tests.checks.explain.known_models import Linear, numbers, subject
 
@@ -155,7 +155,7 @@ def test_pictures_under_every_operator(operator):
     chosen = examples(subject(Corner(), Modality.IMAGE), numbers(bright), rng, 0, 6, 4)
     keep = np.ones((2, 49), dtype=bool)
     keep[1, 1:] = False
-    from audit.checks.explain._rankings import scores_without
+    from audit.explaining.rankings import scores_without
 
     whole, corner = np.stack(scores_without(chosen, [keep] * 6, operator)).T
     assert np.allclose(whole, corner, atol=1e-3)

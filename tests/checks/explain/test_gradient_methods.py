@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from audit.checks.explain._attributions import attribute, attribute_each
-from audit.checks.explain._methods import METHODS, applicable
 from audit.explainers.segments import blur
+from audit.explaining.attributions import attribute, attribute_each
+from audit.explaining.methods import METHODS, applicable
 from audit.subject import Modality
 from tests.checks.explain.conftest import dataset, subject
 from tests.checks.explain.test_attributions import WORTH

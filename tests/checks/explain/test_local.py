@@ -84,18 +84,18 @@ def test_texts_are_shaded_by_every_method(words):
 
 
 def test_a_method_that_refuses_is_left_out_and_says_why(table, monkeypatch):
-    from audit.checks.explain import _attributions
     from audit.explainers import CompletenessError
+    from audit.explaining import attributions
 
     subject, data = table
-    honest = _attributions.attribute
+    honest = attributions.attribute
 
     def attribute(name, *others):
         if name == "integrated_gradients":
             raise CompletenessError("does not add up here")
         return honest(name, *others)
 
-    monkeypatch.setattr(_attributions, "attribute", attribute)
+    monkeypatch.setattr(attributions, "attribute", attribute)
     measured = CHECK.run(subject, data, np.random.default_rng(0))
     assert "completeness_error" not in measured.estimates
     assert "integrated gradients" not in measured.figures[-1].columns

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from audit.checks.explain._attributions import attribute, attribute_each
-from audit.checks.explain._players import REMOVALS, log_odds, remove
+from audit.explaining.attributions import attribute, attribute_each
+from audit.explaining.players import REMOVALS, log_odds, remove
 from audit.subject import Modality
 
 ALL_OPERATORS = [(m, operator) for m, operators in REMOVALS.items() for operator in operators]
@@ -18,9 +18,7 @@ def ones(n: int) -> torch.Tensor:
 
 
 def shap(subject, data, removal):
-    return attribute(
-        "kernel_shap", subject, data, ones(len(data)), np.random.default_rng(0), data, 64, removal=removal
-    )
+    return attribute("kernel_shap", subject, data, ones(len(data)), np.random.default_rng(0), data, 64, removal=removal)
 
 
 @pytest.mark.parametrize(("modality", "operator"), ALL_OPERATORS)

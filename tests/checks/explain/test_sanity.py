@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from audit.checks.explain._randomise import Copy
 from audit.checks.explain.sanity import Sanity
+from audit.explaining.copies import Copy
 from audit.subject import Capability
 from tests.checks.explain.known_models import Linear, numbers, subject
 

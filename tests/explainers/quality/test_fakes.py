@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from audit import statistics
-from audit.checks.explain._controls import edges
 from audit.explainers import quality
 from audit.explainers.saliency import at_inputs
+from audit.explaining.fakes import edges
 
 SIDE = 8
 

@@ -1,6 +1,6 @@
 """Players: which parts of an example can be removed, what stands for them, and what the model says without them.
 
-See `_attributions`, which explains the same game.
+See `attributions`, which explains the same game.
 """
 
 from __future__ import annotations
@@ -213,6 +213,7 @@ def _ids(subject: Subject, data: Dataset) -> list[Tensor]:
 
 
 def names_of(groups: Sequence[Group], n: int) -> tuple[tuple[str, ...], ...]:
+    """Names of the players of each of n examples, in the order of the examples."""
     found = {int(row): group.names for group in groups for row in group.rows}
     return tuple(found[row] for row in range(n))
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.checks.explain._players import REMOVALS, cells_of, log_odds, remove
+from audit.explaining.players import REMOVALS, cells_of, log_odds, remove
 from audit.subject import Modality
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from audit.checks.explain._examples import Examples
+    from audit.explaining.examples import Examples
 
     Floats = NDArray[np.float64]
     Keep = Sequence[NDArray[np.bool_]]
@@ -28,7 +28,7 @@ def operators(modality: Modality) -> tuple[str, ...]:
 
 
 def scores_without(chosen: Examples, keep: Keep, operator: str | None = None) -> list[Floats]:
-    """Log-odds of the explained class when only some players are left; see `_players.remove`."""
+    """Log-odds of the explained class when only some players are left; see `players.remove`."""
     if operator != ROAD:
         return remove(chosen.subject, chosen.rows, keep, chosen.targets, chosen.background, operator)
     import torch

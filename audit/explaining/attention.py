@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audit import explainers
-from audit.checks.explain._attributions import Attributions, Request, Values
-from audit.checks.explain._players import groups_of, log_odds, names_of
 from audit.datasets import Dataset
 from audit.explainers.attention_gradient import ClassScore
+from audit.explaining.attributions import Attributions, Request, Values
+from audit.explaining.players import groups_of, log_odds, names_of
 from audit.loading.wrapping import Head, Output
 from audit.subject import Subject
 

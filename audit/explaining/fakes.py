@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from audit.checks.explain._attributions import Values
-from audit.checks.explain._examples import Examples
-from audit.checks.explain._players import groups_of, names_of
+from audit.explaining.attributions import Values
+from audit.explaining.examples import Examples
+from audit.explaining.players import groups_of, names_of
 from audit.subject import Modality
 
 #: what a row of a table calls each

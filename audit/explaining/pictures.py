@@ -42,8 +42,8 @@ def png(image: Tensor, low: float, high: float) -> str:
 
 def of_cells(values: NDArray[np.float64], height: int, width: int) -> Heat:
     """One value a grid cell, (cells,), as rows of a heat map for a picture of this size."""
-    from audit.checks.explain._players import cells_of
     from audit.explainers.segments import grid_shape
+    from audit.explaining.players import cells_of
 
     return heat(values.reshape(grid_shape(cells_of(height, width))))
 

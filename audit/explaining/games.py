@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audit import explainers
-from audit.checks.explain._attributions import Attributions, Request, Values
-from audit.checks.explain._players import classes_of, groups_of, log_odds, names_of
 from audit.explainers.coalitions import least
 from audit.explainers.game import Predict
+from audit.explaining.attributions import Attributions, Request, Values
+from audit.explaining.players import classes_of, groups_of, log_odds, names_of
 
 
 def _occlusion(

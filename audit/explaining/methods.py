@@ -10,7 +10,7 @@ from audit.subject import Capability, Modality, Subject
 
 
 class Family(StrEnum):
-    """Which file runs a method: `_games`, `_gradients` or `_attention`."""
+    """Which file runs a method: `games`, `gradients` or `attention`."""
 
     GAME = "game"
     GRADIENT = "gradient"

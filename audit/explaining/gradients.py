@@ -11,8 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audit.checks.explain._attributions import Attributions, Request, Values
-from audit.checks.explain._players import Group, groups_of, log_odds, names_of
 from audit.explainers.deep_lift import lift
 from audit.explainers.grad_cam import cam, find_layer
 from audit.explainers.gradient_shap import REPEATS, Parts, expected
@@ -21,6 +19,8 @@ from audit.explainers.integrated_gradients import integrate
 from audit.explainers.noise_tunnel import noise_tunnel
 from audit.explainers.saliency import at_inputs
 from audit.explainers.segments import blur, masked_tokens
+from audit.explaining.attributions import Attributions, Request, Values
+from audit.explaining.players import Group, groups_of, log_odds, names_of
 from audit.subject import Modality, Subject
 
 #: values, low and high ends, and the gradients taken

@@ -3,7 +3,7 @@
 What is explained is the log-odds of one fixed class an example, log p/(1 − p): unlike a probability it does not
 saturate, and unlike a logit it does not move when all logits do. Players are a table's features (a one-hot group is
 one), a picture's grid cells, a text's tokens without the special ones. What stands for a removed player is chosen in
-`_players`. Integrated gradients start from the mean background row, the blur, or the mask token's embeddings, and are
+`players`. Integrated gradients start from the mean background row, the blur, or the mask token's embeddings, and are
 summed over each player.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.checks.explain._methods import Family, method
+from audit.explaining.methods import Family, method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +66,7 @@ class Request:
         subject: the model.
         data: the n examples.
         targets: (n,) int64, the class explained for each.
-        background: rows that may stand for "removed"; see `_players.groups_of`.
+        background: rows that may stand for "removed"; see `players.groups_of`.
         evaluations: coalitions an example, raised to what the number of players needs.
         seed: of all draws.
         removal: what stands for a removed player; None takes the first of `REMOVALS` for this kind of input. Methods
@@ -116,14 +116,14 @@ def attribute(
     family = method(name).family
     request = Request(subject, data, targets, background, evaluations, int(rng.integers(2**31)), removal, complete)
     if family is Family.GRADIENT:
-        from audit.checks.explain._gradients import from_gradients
+        from audit.explaining.gradients import from_gradients
 
         return from_gradients(name, request)
     if family is Family.ATTENTION:
-        from audit.checks.explain._attention import from_attention
+        from audit.explaining.attention import from_attention
 
         return from_attention(name, request)
-    from audit.checks.explain._games import from_game
+    from audit.explaining.games import from_game
 
     return from_game(name, request)
 

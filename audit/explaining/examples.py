@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from audit import statistics
-from audit.checks.explain._attributions import Attributions, attribute, attribute_each
+from audit.explaining.attributions import Attributions, attribute, attribute_each
 from audit.subject import Modality
 from reports.record import Estimate
 
