@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attacks.guard import Guard
 from audit.explainers.attribution import Attribution, CompletenessError
-from audit.explainers.game import MEMORY, in_range, outputs_of
+from audit.explainers.game import CACHE, MEMORY, in_range, outputs_of, rows_in
 
 Model: TypeAlias = Callable[[Tensor], Tensor]
 #: points (m, ...) and the example each belongs to (m,), to one score a point (m,)
@@ -20,8 +20,8 @@ Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 #: the same for several scores, (m, k)
 Scores: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
-#: points of one differentiable pass
-POINTS = 512
+#: points of one differentiable pass, and what the caches of a CPU cannot press it below
+POINTS, LEAST = 512, 16
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,10 @@ def scores_at(score: Score | Scores, points: Tensor, rows: Tensor) -> Tensor:
 
 def points_per_pass(inputs: Tensor) -> int:
     """How many points shaped like one input a differentiable pass may hold."""
-    return max(1, min(POINTS, MEMORY // max(8 * inputs[0].numel() * inputs.element_size(), 1)))
+    fit = rows_in(MEMORY // 8, inputs)
+    if inputs.device.type == "cpu":
+        fit = min(fit, max(LEAST, rows_in(CACHE // 2, inputs)))
+    return max(1, min(POINTS, fit))
 
 
 def score_and_gradient(score: Score, points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
