@@ -311,11 +311,29 @@ def captum_path(explainer: attr.IntegratedGradients, x: Tensor, baselines: Tenso
     return explainer.attribute(x, baselines, target=0, n_steps=steps).flatten(1).unsqueeze(2).double().detach()
 
 
+def metrics() -> None:
+    """The battery against Quantus: CPU time of ours and theirs, and the largest difference of a score (`battery.py`)."""
+    from benchmarks import battery
+
+    s = battery.setting()
+    for line in battery.lines(s):
+        ours, _, found = battery.timed(line.ours, s.model)
+        show(Line("battery", f"{line.name}: assay", seconds=ours, times=1.0))
+        try:
+            theirs, _, peer = battery.timed(line.theirs, s.model)
+        except Exception as error:  # a peer may fall over; that is a result too
+            show(Line("battery", f"{line.name}: Quantus", note=f"raises {type(error).__name__}: {line.note}"))
+            continue
+        gap = float(np.nanmax(np.abs(found - peer.reshape(found.shape)))) if line.same else None
+        show(Line("battery", f"{line.name}: Quantus", gap, theirs, theirs / ours, note=line.note))
+
+
 PARTS: dict[str, Callable[[int], None]] = {
     "shapley": shapley,
     "games": lambda _: games(),
     "lime": surrogates,
     "paths": paths,
+    "battery": lambda _: metrics(),
 }
 
 

@@ -41,7 +41,7 @@ class Layers:
             )
         self._modules = {name: known[name] for name in names}
         with torch.no_grad(), self._read() as outputs:
-            self._model(probe)
+            self._model(probe.clone())
         self.width = {name: self._single(name, outputs, 1)[0].numel() for name in names}
 
     def matrices(self, parts: Sequence[tuple[Tensor, Tensor | None]]) -> Iterator[tuple[str, list[Tensor]]]:
@@ -66,7 +66,7 @@ class Layers:
         for start in range(0, len(inputs), size):
             batch = inputs[start : start + size]
             with torch.set_grad_enabled(targets is not None), self._read() as outputs:
-                scores = self._model(batch)
+                scores = self._model(batch.clone())  # it may write into its input
                 held = [self._single(name, outputs, len(batch)) for name in columns]
                 if targets is not None:
                     held = _gradients(scores, targets[start : start + size], held)

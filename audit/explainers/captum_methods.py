@@ -30,6 +30,8 @@ METHODS: Mapping[str, bool] = {
     "GuidedGradCam": False,
     "LayerGradCam": False,
 }
+#: those that compare with the mean over all rows, however many
+MEANS = ("GradientShap", "DeepLiftShap")
 #: everything in which a module keeps hooks
 HOOKS = tuple(name for name, value in vars(nn.Module()).items() if "hooks" in name and isinstance(value, dict))
 #: standard errors by which a sampled method may miss what it promises
@@ -97,7 +99,7 @@ def captum(
             columns.append(_like(values, inputs).flatten(1).to("cpu", torch.float64))
             if promised:
                 assert baselines is not None
-                base, error = _missed(model, inputs, baselines, int(target), columns[-1], deltas)
+                base, error = _missed(method, model, inputs, baselines, int(target), columns[-1], deltas)
                 bases.append(base)
                 errors.append(error)
     found = torch.stack(columns, dim=2)
@@ -158,18 +160,24 @@ def _is_captums(error: BaseException) -> bool:
 
 
 def _missed(
-    model: nn.Module, inputs: Tensor, baselines: Tensor, target: int, values: Tensor, deltas: Tensor | None
+    method: str,
+    model: nn.Module,
+    inputs: Tensor,
+    baselines: Tensor,
+    target: int,
+    values: Tensor,
+    deltas: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """What the values start from (n,), and the relative error by which they miss the change, beyond sampling (n,)."""
     with torch.no_grad():
-        full = model(inputs)[:, target].to("cpu", torch.float64)
-        of_rows = model(baselines)[:, target].to("cpu", torch.float64)
-    own = len(baselines) == len(inputs) and deltas is None
+        full = model(inputs.clone())[:, target].to("cpu", torch.float64)
+        of_rows = model(baselines.clone())[:, target].to("cpu", torch.float64)
+    own = len(baselines) == len(inputs) and method not in MEANS
     base = of_rows if own else of_rows.mean().expand(len(inputs))
     slack = rounding(base, full, inputs.dtype)
     if deltas is not None:
         each = deltas.reshape(len(inputs), -1)
-        spread = (each.var(1) + (of_rows.var() if len(of_rows) > 1 else 0)) / each.shape[1]
+        spread = ((each.var(1) if each.shape[1] > 1 else 0) + (of_rows.var() if len(of_rows) > 1 else 0)) / each.shape[1]
         slack = slack + ERRORS * spread.sqrt()
     return base, relative((values.sum(1) - (full - base)).abs() - slack, full - base)
 

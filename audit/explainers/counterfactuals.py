@@ -217,7 +217,7 @@ class _Search:
         parts = [torch.zeros(0, dtype=torch.float64, device=rows.device)]
         for start in range(0, len(rows), self._rows):
             with torch.no_grad():
-                scores = self._predict(rows[start : start + self._rows])
+                scores = self._predict(rows[start : start + self._rows].clone())  # it may write into them
             own = wanted[start : start + self._rows]
             if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(own) or scores.shape[1] < 2:
                 found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__

@@ -104,6 +104,7 @@ def lift(scores: Scores, inputs: Tensor, background: Tensor, tolerance: float) -
     Raises:
         CompletenessError: the values of an example do not add up, or the operations cannot be recorded.
     """
+    inputs, background = inputs.detach(), background.detach()
     own = background if background.ndim > inputs.ndim else background.expand(len(inputs), *background.shape)
     rows = torch.arange(len(inputs), device=inputs.device)
     size = max(1, points_per_pass(inputs) // _WEIGHT)
@@ -114,7 +115,7 @@ def lift(scores: Scores, inputs: Tensor, background: Tensor, tolerance: float) -
 def _pass(scores: Scores, inputs: Tensor, background: Tensor, rows: Tensor, tolerance: float) -> list[Found]:
     x, starts = inputs[rows], background[rows].unbind(1)
     full, *base = (scores_at(scores, points, rows) for points in (x, *starts))
-    graph = trace(lambda points: scores(points, rows), x)
+    graph = trace(lambda points: scores(points.clone(), rows), x)
     values = [torch.zeros(x.shape, dtype=torch.float64) for _ in range(full.shape[1])]
     errors = []
     for b, below in zip(starts, base, strict=True):

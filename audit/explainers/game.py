@@ -17,7 +17,7 @@ Predict: TypeAlias = Callable[[Tensor], Tensor]
 MEMORY = 2**26
 ROWS = 2**13
 #: the same on a CPU: what a network makes of them then stays in its caches, which is twice as fast
-CACHE = 2**20
+CACHE = 2**19
 #: each example's rows are filled up to a multiple of this many: CPU matrix products round a row by its place in a tile
 TILE = 16
 

@@ -41,7 +41,7 @@ def grad_cam(
     with guarded(model, inputs):
         unsaturated(model, inputs)
         scores = each_output(model, inputs, targets)
-        where = find_layer(model, lambda: model(inputs[:1]), layer)
+        where = find_layer(model, lambda: model(inputs[:1].clone()), layer)
         maps = [cam(score, inputs, where).flatten(1) for score in scores]
     return torch.stack(maps, dim=2)
 
@@ -96,7 +96,7 @@ def cam(score: Score, inputs: Tensor, layer: nn.Module) -> Tensor:
 
 def _pass(score: Score, points: Tensor, rows: Tensor, layer: nn.Module) -> Tensor:
     with torch.enable_grad(), _watched(layer) as outputs:
-        total = score(points.detach().requires_grad_(True), rows).sum()
+        total = score(points.detach().requires_grad_(True).clone(), rows).sum()
         if not outputs or outputs[-1].ndim != points.ndim or len(outputs[-1]) != len(points):
             raise ValueError(f"layer: Expected one that returns a map with {points.ndim - 2} spatial dimensions.")
         activation = outputs[-1]

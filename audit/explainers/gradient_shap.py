@@ -101,6 +101,7 @@ def expected(
         seed: of the draws.
         parts: sums of elements (m, ...) to (m, parts) that are wanted instead of the elements, with their intervals.
     """
+    inputs, background = inputs.detach(), background.detach()
     if background.ndim == inputs.ndim:
         background = background.expand(len(inputs), *background.shape)
     block = max(1, MEMORY // (8 * inputs[0].numel() * REPEATS))

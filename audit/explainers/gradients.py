@@ -70,7 +70,7 @@ def complete(method: str, error: Tensor, tolerance: float, advice: str) -> None:
         CompletenessError: one is; the message names the method, the example and the error.
     """
     worst = float(error.max())
-    if worst > tolerance:
+    if not worst <= tolerance:  # an error that is not known is no small one
         row = int(error.flatten(1).max(dim=1).values.argmax()) if error.ndim > 1 else int(error.argmax())
         raise CompletenessError(
             f"{method}: Expected attributions that add up to f(x) - f(baseline) within {tolerance:g} of it, found an "
@@ -105,7 +105,7 @@ def unsaturated(model: Model, inputs: Tensor) -> None:
     size = points_per_pass(inputs)
     for start in range(0, len(inputs), size):
         with torch.no_grad():
-            scores = model(inputs[start : start + size])
+            scores = model(inputs[start : start + size].clone())
         if bool((scores < 0).any()) or bool(((scores.sum(1) - 1).abs() > 1e-3).any()) or scores.shape[1] < 2:
             return
         sure = scores.max(dim=1).values >= 1 - 4 * torch.finfo(scores.dtype).eps
@@ -125,7 +125,8 @@ def scores_at(score: Score | Scores, points: Tensor, rows: Tensor) -> Tensor:
     """
     size = points_per_pass(points)
     with torch.no_grad():
-        parts = [score(points[i : i + size], rows[i : i + size]) for i in range(0, len(points), size)]
+        # copies, because a model may write into its input
+        parts = [score(points[i : i + size].clone(), rows[i : i + size]) for i in range(0, len(points), size)]
     found = torch.cat(parts).to("cpu", torch.float64)
     if not bool(torch.isfinite(found).all()):
         raise ValueError("model: Expected finite scores, found NaN or infinity; try logits.")
@@ -136,7 +137,7 @@ def points_per_pass(inputs: Tensor) -> int:
     """How many points shaped like one input a differentiable pass may hold."""
     fit = rows_in(MEMORY // 8, inputs)
     if inputs.device.type == "cpu":
-        fit = min(fit, max(LEAST, rows_in(CACHE // 2, inputs)))
+        fit = min(fit, max(LEAST, rows_in(CACHE, inputs)))
     return max(1, min(POINTS, fit))
 
 
@@ -148,7 +149,7 @@ def score_and_gradient(score: Score, points: Tensor, rows: Tensor) -> tuple[Tens
     """
     with torch.enable_grad():
         points = points.detach().requires_grad_(True)
-        scores = score(points, rows)
+        scores = score(points.clone(), rows)
         if not scores.requires_grad:
             raise ValueError(
                 "model: Expected scores that are differentiable with respect to the inputs, found none; try kernel_shap."
@@ -176,6 +177,11 @@ def examine(inputs: Tensor, **others: Tensor) -> None:
         if value.shape[1:] != inputs.shape[1:] or len(value) not in (1, len(inputs)):
             raise ValueError(
                 f"{name}: Expected shape {tuple(inputs.shape)}, or one row for all, found {tuple(value.shape)}."
+            )
+        if value.dtype != inputs.dtype or value.device != inputs.device:
+            raise ValueError(
+                f"{name}: Expected {inputs.dtype} on {inputs.device} like the inputs, found {value.dtype} on {value.device}; "
+                f"try {name}.to(inputs)."
             )
 
 
@@ -215,7 +221,7 @@ def outputs_wanted(model: Model, inputs: Tensor, targets: int | Sequence[int] | 
 
 def _wanted(model: Model, inputs: Tensor, targets: int | Sequence[int] | Tensor | None) -> list[int]:
     with torch.no_grad():
-        probe = model(inputs[:1])
+        probe = model(inputs[:1].clone())
     if not isinstance(probe, Tensor) or probe.ndim != 2 or len(probe) != 1:
         raise ValueError("model: Expected scores of shape (n, outputs).")
     wanted = list(range(probe.shape[1])) if targets is None else outputs_of(targets)

@@ -89,8 +89,8 @@ def integrated_gradients(
 
 def integrate(score: Score, inputs: Tensor, baselines: Tensor, steps: int, max_steps: int, tolerance: float) -> Found:
     """Integrated gradients with as many points as each example needs, at most `max_steps`; errors are reported."""
+    inputs, baselines = inputs.detach(), baselines.detach().expand_as(inputs)
     rows = torch.arange(len(inputs), device=inputs.device)
-    baselines = baselines.expand_as(inputs)
     pieces = ceil(steps / NODES)
     # the values of all pieces of a block are held at once
     block = max(1, MEMORY // (8 * inputs[0].numel() * 2 * pieces))
@@ -155,6 +155,8 @@ class _Line:
             for i in range(0, len(which), size):
                 part = slice(i, i + size)
                 found[part] = self.score(*self.points(which[part], share[part])).to("cpu", torch.float64)
+        if not bool(torch.isfinite(found).all()):
+            raise ValueError("model: Expected finite scores on the path, found NaN or infinity; try another baseline.")
         return found
 
     def quadrature(self, which: Tensor, left: Tensor, right: Tensor) -> Tensor:

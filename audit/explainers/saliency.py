@@ -39,7 +39,7 @@ def gradient_x_input(model: Model, inputs: Tensor, targets: int | Sequence[int] 
     Raises:
         ValueError: an argument does not fit, or a probability is saturated; the message names it.
     """
-    return gradient(model, inputs, targets) * inputs.flatten(1).to("cpu", torch.float64).unsqueeze(2)
+    return gradient(model, inputs, targets) * inputs.detach().flatten(1).to("cpu", torch.float64).unsqueeze(2)
 
 
 def gradient(model: Model, inputs: Tensor, targets: int | Sequence[int] | Tensor | None) -> Tensor:

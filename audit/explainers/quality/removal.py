@@ -18,10 +18,6 @@ Bools: TypeAlias = NDArray[np.bool_]
 Value: TypeAlias = Callable[[Bools], Floats]
 
 
-#: bytes of inputs in a call on the CPU: a convolution is twice as fast while its activations stay in the cache
-NEAR = 2**18
-
-
 def removal(
     predict: Predict,
     inputs: Tensor,
@@ -38,7 +34,7 @@ def removal(
         targets: (n,) int64, the output scored for each.
         background: (b, ...) rows that stand for "removed", or (n, b, ...) rows for each example.
         features: integer map shaped like one input, element -> player; None: every element is a player.
-        batch_size: rows a call of `predict`; None chooses by memory (on a CPU by its cache).
+        batch_size: rows a call of `predict`; None chooses by memory.
 
     Raises:
         ValueError: an argument does not fit; the message names it.
@@ -48,8 +44,6 @@ def removal(
             f"targets: Expected one index an example, ({len(inputs)},), found {targets.dtype} {tuple(targets.shape)}."
         )
     wanted, own = torch.unique(targets.cpu(), return_inverse=True)
-    if batch_size is None and inputs.device.type == "cpu":
-        batch_size = max(32, NEAR // max(inputs[0].numel() * inputs.element_size(), 1))
     game = Game(predict, inputs, background, features, wanted, batch_size)
 
     def value(keep: Bools) -> Floats:
