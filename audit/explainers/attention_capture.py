@@ -60,7 +60,8 @@ def intercept(model: nn.Module, inputs: ModelInputs, visit: Visit) -> Any:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         calls = stack.enter_context(_calls(model))
         reader = stack.enter_context(_Reader(visit, calls, _batch(inputs)))
-        output = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+        given = _copied(inputs)
+        output = model(**given) if isinstance(given, Mapping) else model(given)
     if reader.count == 0:
         raise ValueError(
             f"model: Expected one that gives attention maps, found {type(model).__name__} without: neither "
@@ -233,6 +234,14 @@ def _tensors(args: tuple[Any, ...]) -> Iterator[Tensor]:
 
 def _is_parameter(tensor: Tensor) -> bool:
     return isinstance(tensor, nn.Parameter) or isinstance(tensor._base, nn.Parameter)
+
+
+def _copied(inputs: ModelInputs) -> ModelInputs:
+    """The same inputs for a model that may write into them; what was one tensor stays one."""
+    if not isinstance(inputs, Mapping):
+        return inputs.clone()
+    copies = {id(value): value.clone() for value in inputs.values() if isinstance(value, Tensor)}
+    return {name: copies.get(id(value), value) for name, value in inputs.items()}
 
 
 def _batch(inputs: ModelInputs) -> int:

@@ -177,7 +177,9 @@ def _missed(
     slack = rounding(base, full, inputs.dtype)
     if deltas is not None:
         each = deltas.reshape(len(inputs), -1)
-        spread = ((each.var(1) if each.shape[1] > 1 else 0) + (of_rows.var() if len(of_rows) > 1 else 0)) / each.shape[1]
+        # a lone draw does not say how far it may be off
+        spread = (each.var(1) if each.shape[1] > 1 else torch.zeros(len(each)).double()) / each.shape[1]
+        spread += of_rows.var() / each.shape[1] if len(of_rows) > 1 else 0
         slack = slack + ERRORS * spread.sqrt()
     return base, relative((values.sum(1) - (full - base)).abs() - slack, full - base)
 

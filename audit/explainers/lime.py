@@ -17,6 +17,9 @@ from audit.explainers.game import Game, Predict
 
 Removed: TypeAlias = Literal["half", "any"]
 
+#: variance of the regressors under the kernel, as a share of that without, below which no slope can be told
+FAINT = 1e-6
+
 
 def lime(
     predict: Predict,
@@ -71,6 +74,7 @@ def lime(
     weight = kernel(1 - np.sqrt(keep.mean(1)), width)
     if chance is not None:
         weight = weight * chance
+    reaching(keep, weight, "the examples")
     scores = game.values(torch.from_numpy(keep)).numpy()
     coefficients, half, fit = surrogate(keep, weight, scores, ridge)
     return attribution(coefficients, half if chance is None else np.zeros_like(half), fit, len(keep))
@@ -79,6 +83,25 @@ def lime(
 def kernel(distance: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     """√exp(−d²/width²), the `lime` package's weight of a sample at distance d."""
     return np.asarray(np.sqrt(np.exp(-((distance / width) ** 2))))
+
+
+def reaching(
+    regressors: NDArray[np.bool_] | NDArray[np.float64], weight: NDArray[np.float64], where: str
+) -> NDArray[np.float64]:
+    """The weights (m,), under which the regressors (m, players) still vary.
+
+    Raises:
+        ValueError: they do not, though the samples do: what weighs anything is alike, so that there is no line to fit.
+    """
+    share = weight / max(weight.sum(), np.finfo(np.float64).tiny)
+    values = np.asarray(regressors, dtype=np.float64)
+    left, whole = (float((w @ (values - w @ values) ** 2).max()) for w in (share, np.full(len(share), 1 / len(share))))
+    if left <= FAINT * whole and whole > 0:
+        raise ValueError(
+            f"width: Expected a kernel that reaches samples unlike each other around {where}, found none with any weight; "
+            "try a larger width."
+        )
+    return weight
 
 
 def attribution(

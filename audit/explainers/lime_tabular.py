@@ -11,7 +11,7 @@ from torch import Tensor
 
 from audit.explainers.attribution import Attribution
 from audit.explainers.game import Game, Predict
-from audit.explainers.lime import attribution, kernel, surrogate
+from audit.explainers.lime import attribution, kernel, reaching, surrogate
 
 
 def lime_tabular(
@@ -89,7 +89,8 @@ def lime_tabular(
     for at in range(len(inputs)):
         regressors, distance = view.compare(here[at], there)
         both = np.concatenate([scores[at], shared[:, 0]])[None]
-        parts.append(surrogate(regressors, kernel(distance, width), both, ridge))
+        weight = reaching(regressors, kernel(distance, width), f"example {at}")
+        parts.append(surrogate(regressors, weight, both, ridge))
     coefficients, half, fit = (np.concatenate(part) for part in zip(*parts, strict=True))
     return attribution(coefficients, half, fit, evaluations)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from audit.explainers.attribution import Attribution
-from audit.explainers.game import MEMORY, Game, Predict
+from audit.explainers.game import MEMORY, TILE, Game, Predict
 
 
 def occlusion(
@@ -50,10 +50,18 @@ def occlusion(
     ends = game.values(torch.tensor([[True], [False]]).expand(2, game.size))
     full, base = ends[:, :1], ends[:, 1]
     if window is None:
-        values, count = full - game.values(~torch.eye(game.size, dtype=torch.bool)), game.size
+        values, count = _each(game, full), game.size
     else:
         values, count = _slide(game, full, _corners(inputs, window, stride), window)
     return Attribution(values, values, values, base, count)
+
+
+def _each(game: Game, full: Tensor) -> Tensor:
+    """What is lost without each player, some players at a time, in numbers that keep each row's place in a tile."""
+    player = torch.arange(game.size)
+    block = max(1, MEMORY // (4 * game.size * TILE)) * TILE
+    parts = [game.values(player != player[i : i + block, None]) for i in range(0, game.size, block)]
+    return full - torch.cat(parts, dim=1)
 
 
 def _slide(game: Game, full: Tensor, corners: list[tuple[int, ...]], window: Sequence[int]) -> tuple[Tensor, int]:

@@ -207,9 +207,13 @@ def _with(known: Prior, one: Rows, two: Rows, white: Matrix) -> Matrix:
     return covariance
 
 
-@lru_cache(maxsize=16)
 def sample(plan: Plan, order: int) -> Sample:
-    """What weighs the noises: the first pairs of the design, twice as many as free effects at least."""
+    """What weighs the noises: the first pairs of the design, twice as many as free effects at least; see `solution`."""
+    small = _size_of_sample(plan.players, order) ** 2 <= KEPT
+    return (_kept_sample if small else _sample)(plan, order)
+
+
+def _sample(plan: Plan, order: int) -> Sample:
     known = prior(design(plan)[: _size_of_sample(plan.players, order)], order)
     count = np.arange(len(known.sign) - 1)
     ends = known.covariance(count, np.array([len(count)]))[:, 0]
@@ -218,6 +222,9 @@ def sample(plan: Plan, order: int) -> Sample:
     value, vector = np.linalg.eigh(left.T @ (known.covariance(count, count) - np.outer(ends, ends)) @ left)
     rotate = np.ascontiguousarray((left @ vector).T)
     return Sample(rotate, rotate @ ends, np.clip(value, 0, None))
+
+
+_kept_sample = lru_cache(maxsize=16)(_sample)
 
 
 def weigh(basis: Sample, halves: Matrix) -> tuple[Matrix, Matrix]:

@@ -122,7 +122,7 @@ def _smooth_grad(score: Score, points: Tensor, request: Request, sums: Parts) ->
 
 def _grad_cam(score: Score, points: Tensor, request: Request, sums: Parts) -> Columns:
     model = request.subject.model
-    values = sums(cam(score, points, find_layer(model, lambda: model(points[:1]))))
+    values = sums(cam(score, points, find_layer(model, lambda: model(points[:1].clone()))))
     return (values, values, values), 1
 
 

@@ -185,3 +185,17 @@ def test_einsum_orders():
     assert einsum_order("bkhd,bhqk->bqhd", 1, 4) == (0, 2, 1, 3)
     assert einsum_order("bhqk,bhqd->bhkd", 0, 4) is None  # summed over queries
     assert einsum_order("bhqk,bkd->bqd", 0, 4) is None  # heads are summed too
+
+
+def test_a_model_may_write_into_its_input():
+    model = stack(lambda: TimmStyle(True))
+    model.register_forward_pre_hook(lambda _, args: (args[0].mul_(0.5),))
+    x = X.clone()
+    found = attention(model, x)
+    assert torch.equal(x, X)
+    close(attention(model, x), found)
+
+
+def test_queries_that_are_the_keys_stay_so():
+    (found,) = attention_maps(nn.MultiheadAttention(16, 4, batch_first=True), {"query": X, "key": X, "value": X})
+    assert not found.cross

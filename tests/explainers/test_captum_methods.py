@@ -135,3 +135,30 @@ def test_refusals(arguments, message):
 def test_an_argument_captum_does_not_know_is_refused():
     with pytest.raises(ValueError, match="Saliency: captum refuses these arguments"):
         explainers.captum("Saliency", net(), pictures(), targets=0, leaves=3)
+
+
+def test_as_many_background_rows_as_examples_are_a_background_still():
+    model, x = net(), pictures(4)
+    found = explainers.captum("DeepLiftShap", model, x, pictures(7)[3:], targets=1)
+    assert found.error is not None and float(found.error.max()) < 1e-3
+    assert float(found.base.var()) == 0
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_lone_draw_has_an_error_that_is_a_number(count):
+    x = pictures(2)
+    with pytest.raises(CompletenessError, match=r"captum GradientShap: .* found an error of [0-9]"):
+        explainers.captum("GradientShap", net(), x, 0.01 * pictures(count), targets=1, n_samples=1)
+
+
+def test_a_model_may_write_into_its_input_while_completeness_is_measured():
+    class Writes(nn.Module):
+        def forward(self, batch):
+            with torch.no_grad():
+                batch.sub_(0.5)
+            return batch.flatten(1)
+
+    x, baselines = pictures(2), pictures(3)[2:]
+    found = explainers.captum("IntegratedGradients", nn.Sequential(Writes()), x, baselines, targets=1)
+    torch.testing.assert_close(found.values[:, 1, 0], (x - baselines).flatten(1)[:, 1])
+    assert torch.equal(x, pictures(2)) and torch.equal(baselines, pictures(3)[2:])

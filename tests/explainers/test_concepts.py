@@ -293,3 +293,13 @@ def test_a_layer_that_runs_twice_is_refused():
     x = rows(40)
     with pytest.raises(ValueError, match="once"):
         concepts(Twice(), ["same"], {"c": x[:, 0] > 0}, x, x[:4], 0)
+
+
+def test_a_model_may_write_into_its_input():
+    class Writes(Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.mul_(0.5))
+
+    examples, inputs = rows(60), rows(20, seed=1)
+    concepts(Writes([1.0] * WIDTH), ["copy"], {"first": examples[:, 0] > 0}, examples, inputs, 1)
+    assert torch.equal(examples, rows(60)) and torch.equal(inputs, rows(20, seed=1))

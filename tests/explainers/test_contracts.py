@@ -157,3 +157,26 @@ def test_no_pass_exceeds_the_declared_memory(case, monkeypatch):
 
     case(Watched(), inputs(40), BACKGROUND)
     assert 0 < largest <= budget
+
+
+def test_inputs_that_ask_for_gradients_are_explained_without_a_graph(case):
+    x, background = inputs(), BACKGROUND.clone()
+    plain = case(Exact(), x, background)
+    found = case(Exact(), x.requires_grad_(), background.requires_grad_())
+    assert not found.requires_grad and torch.equal(found, plain)
+    assert x.grad is None and background.grad is None
+
+
+def test_a_model_may_write_into_its_input(case):
+    class Writes(Exact):
+        def forward(self, batch):
+            return super().forward(batch.sub_(0.5))
+
+    class Copies(Exact):
+        def forward(self, batch):
+            return super().forward(batch - 0.5)
+
+    x, background = inputs(), BACKGROUND.clone()
+    found = case(Writes(), x, background)
+    assert torch.equal(x, inputs()) and torch.equal(background, BACKGROUND)
+    torch.testing.assert_close(found, case(Copies(), x, background))

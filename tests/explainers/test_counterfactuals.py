@@ -218,3 +218,12 @@ def test_refusals_name_the_argument(change, named):
     arguments = {"predict": network(0), "inputs": known[:2], "wanted": 1, "table": TABLE, "known": known} | change
     with pytest.raises(ValueError, match=named):
         counterfactuals(**arguments)
+
+
+def test_a_model_may_write_into_its_rows():
+    known = people(0, 60)
+    net, kept = network(0), known.clone()
+    found = counterfactuals(lambda rows: net(rows.mul_(0.5)), known[:5], 1, TABLE, known)
+    plain = counterfactuals(lambda rows: net(rows * 0.5), known[:5], 1, TABLE, known)
+    assert torch.equal(known, kept)
+    assert torch.equal(found.rows, plain.rows) and torch.equal(found.found, plain.found)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.explainers import CompletenessError, gradient_x_input, integrated_gradients, saliency
+from audit.explainers.gradients import complete
 
 WEIGHT = torch.tensor([[1.0, -2.0], [0.5, 3.0], [0.0, 1.0]], dtype=torch.float64)
 
@@ -137,3 +138,24 @@ def test_refusals_name_the_argument(change, named):
     arguments = {"model": linear, "inputs": rows(2, 3), "baselines": torch.zeros(2, 3).double()} | change
     with pytest.raises(ValueError, match=f"^{named}: Expected"):
         integrated_gradients(**arguments)
+
+
+@pytest.mark.parametrize("score", [lambda x: x * x.log(), torch.log])
+def test_a_baseline_without_a_finite_score_is_refused(score):
+    """Every point between the ends has a finite score and gradient."""
+    with pytest.raises(ValueError, match="Expected finite scores on the path"):
+        integrated_gradients(
+            lambda x: score(x).sum(1, keepdim=True), rows(2, 3).abs() + 0.1, torch.zeros(1, 3).double()
+        )
+
+
+def test_an_unknown_error_is_no_small_one():
+    with pytest.raises(CompletenessError, match="example 1"):
+        complete("method", torch.tensor([0.0, torch.nan]), 1e-3, "try another.")
+
+
+def test_a_baseline_of_another_type_is_named():
+    with pytest.raises(
+        ValueError, match=r"baselines: Expected torch.float64 on cpu like the inputs, found torch.float32"
+    ):
+        integrated_gradients(linear, rows(2, 3), torch.zeros(1, 3))

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from audit.explainers import interactions, kernel_shap
+from audit.explainers import interactions, kernel_shap, posterior
+from audit.explainers.coalitions import Plan
 from tests.explainers.test_kernel_shap import linear, network, rows
 
 
@@ -96,3 +97,13 @@ def test_intervals_cover_the_exact_interactions_and_narrow():
 def test_too_few_evaluations_are_refused():
     with pytest.raises(ValueError, match=r"^evaluations: Expected at least 212 for 14 players"):
         interactions(linear, rows(1, 14), rows(1, 14), evaluations=211)
+
+
+def test_what_is_large_is_not_kept_for_later():
+    before = posterior._kept_sample.cache_info().currsize
+    plan = Plan(24, 1400, 5, 2)  # 2 * 24**2 pairs, of which 699 are asked
+    first, again = posterior.sample(plan, 2), posterior.sample(plan, 2)
+    assert first is not again and np.array_equal(first.rotate, again.rotate)
+    assert posterior._kept_sample.cache_info().currsize == before
+    small = Plan(8, 100, 5, 1)
+    assert posterior.sample(small, 1) is posterior.sample(small, 1)

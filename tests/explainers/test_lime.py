@@ -233,3 +233,9 @@ def test_features_and_targets():
 def test_refusals_name_the_argument(change, named):
     with pytest.raises(ValueError, match=named):
         lime(linear, torch.ones(1, 4), torch.zeros(2, 4), **change)
+
+
+@pytest.mark.parametrize("evaluations", [20, 2048])
+def test_a_kernel_too_narrow_for_any_slope_is_refused(evaluations):
+    with pytest.raises(ValueError, match="width: Expected a kernel that reaches samples unlike each other"):
+        lime(linear, rows(2, 5), rows(1, 5, seed=1), width=0.005, evaluations=evaluations)

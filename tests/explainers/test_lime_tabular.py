@@ -157,3 +157,13 @@ def test_refusals_name_the_argument(change, named):
     arguments = {"inputs": table(2, 1), "background": table(9, 0), "features": PLAYERS} | change
     with pytest.raises(ValueError, match=named):
         lime_tabular(additive, **arguments)
+
+
+def test_an_example_that_no_sample_comes_near_is_refused():
+    """Coefficients would be 0, and their intervals too."""
+    background = torch.from_numpy(np.random.default_rng(0).normal(size=(200, 4)))
+    x = torch.stack([background[0], torch.full((4,), 12.0).double()])
+    with pytest.raises(ValueError, match=r"width: .* around example 1, found none with any weight; try a larger width"):
+        lime_tabular(lambda rows: 3 * rows[:, :1], x, background, bins=None)
+    found = lime_tabular(lambda rows: 3 * rows[:, :1], x, background, bins=None, width=10.0)
+    torch.testing.assert_close(found.values[1, 0, 0], 3 * background[:, 0].std(correction=0), rtol=1e-3, atol=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -76,3 +78,19 @@ def test_refusals_name_the_argument(more, named):
     arguments = {"predict": convolutional(), "inputs": rows(1, 2, 7, 8), "baselines": rows(1, 2, 7, 8)} | more
     with pytest.raises(ValueError, match=f"^{named}: Expected"):
         occlusion(**arguments)
+
+
+def test_players_are_covered_a_few_at_a_time(monkeypatch):
+    x, background = rows(2, 40).float(), rows(3, 40, seed=1).float()
+    model = nn.Sequential(nn.Linear(40, 8), nn.Tanh(), nn.Linear(8, 2)).eval()
+    whole, held = occlusion(model, x, background), []
+    plain = game.Game.values
+
+    def values(self, keep):
+        held.append(keep.numel())
+        return plain(self, keep)
+
+    monkeypatch.setattr(game.Game, "values", values)
+    monkeypatch.setattr(sys.modules["audit.explainers.occlusion"], "MEMORY", 4 * 40 * game.TILE)
+    assert torch.equal(occlusion(model, x, background).values, whole.values)
+    assert max(held) == 40 * game.TILE

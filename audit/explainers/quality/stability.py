@@ -47,6 +47,8 @@ def max_sensitivity(
     Raises:
         ValueError: an argument does not fit.
     """
+    if not inputs.is_floating_point():
+        raise ValueError(f"inputs: Expected floats, which can move a little, found {inputs.dtype}; try embeddings.")
     if noise is None:
         if not radius > 0 or draws < 1:
             raise ValueError(f"radius, draws: Expected positive numbers, found {radius} and {draws}.")

@@ -107,3 +107,9 @@ def test_relative_distance():
     found = quality.relative_distance(a, a + np.array([0.0, 1.0]))
     assert found[0] == pytest.approx(0.2)
     assert np.isnan(found[1])
+
+
+def test_whole_numbers_that_cannot_move_a_little_are_refused():
+    """Small displacements would be rounded to none, and every explanation be perfectly steady."""
+    with pytest.raises(ValueError, match=r"inputs: Expected floats, which can move a little, found torch.int64"):
+        quality.max_sensitivity(lambda points, rows: points.double().numpy(), torch.ones(2, 3).long(), 0.3)
