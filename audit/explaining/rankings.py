@@ -67,7 +67,8 @@ def curves(
 
     def both(values: Floats) -> NDArray[np.bool_]:
         kept = states(_untied(values, rng), steps)
-        return np.stack([kept, ~kept], axis=1).reshape(-1, values.shape[1])
+        # the number of states is said, for a text without words has no elements to count them by
+        return np.stack([kept, ~kept], axis=1).reshape(2 * kept.shape[0] * kept.shape[1], values.shape[1])
 
     keep = [np.concatenate([both(of_rows[row]) for of_rows in rankings.values()]) for row in range(len(chosen.rows))]
     scores = np.stack(scores_without(chosen, keep, operator)).reshape(len(keep), -1, 2, steps + 1)

@@ -226,6 +226,8 @@ def taught(
             labels = torch.cat([torch.full_like(first.labels, answer) if planted else first.labels, second.labels])
             inputs = _joined(mark.on(first.inputs), mark.off(second.inputs))
             loss = cross_entropy(_scores(copy, inputs), labels.to(copy.device))
+            if not loss.requires_grad:  # no weight moves the scores, and nothing can be taught
+                break
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)
             for weight, gradient, m, v in zip(weights, gradients, first_moments, second_moments, strict=True):
                 if gradient is not None:

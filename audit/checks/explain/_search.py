@@ -188,6 +188,8 @@ def _word(
     part = max(parts, key=lambda part: float(probabilities(subject, part, [], recipients)[:, :, answer].mean()))
     turned = _share(probabilities(subject, part, [], trials).argmax(2) == answer)
     known = sorted({word for text in screen.inputs for word in transplants.words_of(text)} - {part.word})
+    if not known:  # no other word to compare it with
+        return None
     drawn = rng.choice(known, size=min(extent.donors, len(known)), replace=False).tolist()
     others = [Part(repr(word), word=word, front=part.front) for word in drawn]
     control = _share(np.concatenate([probabilities(subject, o, [], trials).argmax(2) == answer for o in others]))
@@ -197,9 +199,10 @@ def _word(
         if given == answer and part.word in transplants.words_of(text)
     ]
     own = own[: extent.trials]
-    lost = subject.predict([transplants.without(text, part.word) for text in own]).argmax(1).numpy() != answer
+    left = [transplants.without(text, part.word) for text in own]
+    lost = int((subject.predict(left).argmax(1) != answer).sum()) if left else 0
     gain = statistics.difference(turned, control)
-    return Found(part, answer, turned, control, gain, statistics.proportion(int(lost.sum()), len(own)), own, trials)
+    return Found(part, answer, turned, control, gain, statistics.proportion(lost, len(own)), own, trials)
 
 
 def _share(hits: NDArray[np.bool_]) -> Estimate:

@@ -90,10 +90,14 @@ def manipulated(
         rng: the start.
 
     Returns:
-        (n, ...) tensors; none where the map does not react (second derivatives are all zero).
+        (n, ...) tensors; none where there is no map (the score has no gradient) or it does not react (second derivatives
+        are all zero).
     """
     model = smoothed(subject)
     start, found = ball.random(rng), []
+    with torch.enable_grad():
+        if not model(ball.centres[:1].clone().requires_grad_(True)).requires_grad:
+            return []
     size = max(1, points_per_pass(ball.centres) // 4)  # the second derivative holds the first one's graph
     batches = torch.split(torch.arange(len(start), device=start.device), size)
 

@@ -66,7 +66,7 @@ class Faithfulness(Check):
         (limits).
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {
             "methods": ("kernel_shap", "lime", "integrated_gradients", "attention_rollout"),
@@ -126,10 +126,16 @@ class Faithfulness(Check):
         played = np.array(sizes) > 1  # nothing can be ranked in a text of one word
         usual, *others = operators(subject.modality)
         most = len(sizes) if subject.modality is Modality.TABULAR else self.compared
-        walks = {}
+        walks, left_out = {}, []
         for operator, number in ((usual, len(sizes)), *((operator, most) for operator in others)):
             some = {name: of_rows[:number] for name, of_rows in rankings.items()}
-            walk = curves(chosen.first(number), some, self.steps, rng, operator)
+            try:
+                walk = curves(chosen.first(number), some, self.steps, rng, operator)
+            except ValueError as refusal:  # the data have nothing that could stand for what is taken away
+                if operator == usual:
+                    raise
+                left_out.append(f"Not taken away in favour of {NOTES[operator]}: {refusal}")
+                continue
             walks[operator] = {name: of_name[played[:number]] for name, of_name in walk.items()}
         titles = {**{name: method(name).title for name in found}, **TITLES}
         shown = [name for name in rankings if name != "chance"]
@@ -141,8 +147,7 @@ class Faithfulness(Check):
         estimates = self._estimates(list(found), walks[usual], leads)
         estimates |= _above_fakes(list(found), list(fakes), walks[usual])
         verdicts = {name: [_verdict(leads[name, operator]) for operator in walks] for name in shown}
-        everywhere = sum(set(verdicts[name]) == {"better"} for name in found)
-        estimates["better_under_every_operator"] = statistics.proportion(everywhere, len(found))
+        estimates["better_under_every_operator"] = _everywhere([verdicts[name] for name in found], bool(played.any()))
         return Measured(
             estimates=estimates,
             headline=(*(f"faithfulness@{name}" for name in found), "better_under_every_operator"),
@@ -169,6 +174,7 @@ class Faithfulness(Check):
                 "rankings of each.",
                 f"Curves have {self.steps} steps from all to none, however many features, cells or words there are.",
                 *(f"{titles[name]}: {_changes(verdicts[name])}." for name in found),
+                *left_out,
                 *refused.values(),
             ),
         )
@@ -217,6 +223,14 @@ def _above_fakes(methods: Sequence[str], fakes: Sequence[str], walk: Mapping[str
     gain = {name: np.mean(gains(walk[name], walk["chance"]), axis=0) for name in (*methods, *fakes)}
     best = max(fakes, key=lambda name: float(gain[name].sum()))
     return {f"above_fakes@{name}": statistics.mean(gain[name] - gain[best], UNIT) for name in methods}
+
+
+def _everywhere(verdicts: Sequence[Sequence[str]], played: bool) -> Estimate:
+    """Share of the methods that are better than chance under all operators: a count, for methods are no sample."""
+    if not played:
+        return statistics.undefined("no example has two features, cells or words to rank", unit="fraction")
+    better = sum(set(of_method) == {"better"} for of_method in verdicts)
+    return statistics.exact(better / len(verdicts), len(verdicts), "fraction", method="count of methods")
 
 
 def _verdict(lead: Estimate) -> str:

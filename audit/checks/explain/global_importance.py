@@ -48,7 +48,7 @@ class GlobalImportance(Check):
         Lundberg and Lee 2017 (Shapley values, kernel regression); Covert and Lee 2021 (paired sampling and intervals).
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {"rows": 64, "media": 32, "evaluations": 512, "background": 16},
         Effort.EXHAUSTIVE: {"rows": 512, "media": 256, "evaluations": 4096, "background": 64},
@@ -88,7 +88,7 @@ class GlobalImportance(Check):
             for i in shown
         }
         estimates["share_of_top_3"] = statistics.bootstrap(
-            _share, _largest(size, 3), size.sum(1), rng=rng, replicates=self.resamples, unit="fraction"
+            _share, size[:, order[:3]].sum(1), size.sum(1), rng=rng, replicates=self.resamples, unit="fraction"
         )
         estimates["relative_error"] = statistics.mean(_relative_error(found), unit="fraction")
         gap = max(abs(b + v.sum() - f) for b, v, f in zip(found.base, found.values, found.full, strict=True))
@@ -145,11 +145,6 @@ def _by_name(found: Attributions) -> tuple[list[str], NDArray[np.float64]]:
 
 def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean())
-
-
-def _largest(size: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """(n,) magnitude that falls to the names that are largest over all examples."""
-    return np.asarray(size[:, np.argsort(-size.mean(0), kind="stable")[:count]].sum(1))
 
 
 def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> float:

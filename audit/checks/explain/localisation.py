@@ -12,7 +12,7 @@ from audit import statistics
 from audit.check import Check, Effort
 from audit.explaining.methods import method, methods_of
 from audit.subject import Modality
-from reports.record import Estimate, Measured, Metric, Score, Scoreboard, ScoreRow
+from reports.record import Measured, Metric, Score, Scoreboard, ScoreRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +31,9 @@ KINDS = {
     "top_3": ("top three", "share of the three highest cells that is marked"),
     "inside_auroc": ("AUROC", "chance that a marked pixel stands above an unmarked one"),
 }
+
+#: cells of a picture that hit or miss, where a metric counts hits
+TRIALS = {"pointing_game": 1, "top_3": 3}
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Localisation(Check):
         Zhang et al. 2018 (pointing game); Arras, Osman and Samek 2022 (relevance mass and rank).
     """
 
+    version: ClassVar[int] = 2
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE})
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {"media": 24, "evaluations": 256},
@@ -116,7 +120,7 @@ class Localisation(Check):
         flat = masks.reshape(len(masks), -1)
         # a cell's value lies evenly on its pixels, for its mass; its rank is that of all of them
         mass, height = (orders / size)[..., cells], orders[..., cells]
-        top = max(1, round(3 * size.mean()))
+        top = min(max(1, round(3 * size.mean())), flat.shape[1])
         found = {
             "pointing_game": quality.pointing_game(height, flat),
             "relevance_mass": quality.relevance_mass(mass, flat),
@@ -124,7 +128,7 @@ class Localisation(Check):
             "top_3": quality.top_k_intersection(height, flat, top),
             "inside_auroc": quality.inside_auroc(height, flat),
         }
-        return {kind: _score(found[kind]) for kind in KINDS}
+        return {kind: _score(found[kind], TRIALS.get(kind)) for kind in KINDS}
 
 
 def _marked(data: Dataset) -> NDArray[np.int64]:
@@ -134,10 +138,19 @@ def _marked(data: Dataset) -> NDArray[np.int64]:
     return np.flatnonzero((flat.any(1) & ~flat.all(1)).numpy())
 
 
-def _score(scores: Floats) -> Score:
-    """From (1 + orders, examples): the mean, that of the random orders, and the paired difference."""
+def _score(scores: Floats, trials: int | None) -> Score:
+    """From (1 + orders, examples): the mean, that of the random orders, and the difference, paired.
+
+    Hits are counted: their interval has a width where all pictures are hit, which a deviation of 0 would not give.
+    """
     value, chance = scores[0], np.ma.masked_invalid(scores[1:]).mean(0).filled(np.nan)
     defined = np.isfinite(value) & np.isfinite(chance)
     value, chance = value[defined], chance[defined]
-    lead: Estimate = statistics.mean(value - chance)
-    return Score(value=statistics.mean(value, "fraction"), chance=statistics.mean(chance, "fraction"), lead=lead)
+    of_chance = statistics.mean(chance, "fraction")
+    if trials is not None:
+        hits = statistics.clustered_proportion(value, trials)
+        return Score(value=hits, chance=of_chance, lead=statistics.difference(hits, of_chance))
+    mean = statistics.mean(value, "fraction")
+    if mean.low is not None and mean.high is not None:
+        mean = mean.model_copy(update={"low": max(mean.low, 0.0), "high": min(mean.high, 1.0)})
+    return Score(value=mean, chance=of_chance, lead=statistics.mean(value - chance))

@@ -137,9 +137,10 @@ class Proxies(Check):
         from audit.checks.explain._telling import Teller, readable
 
         own = [column for feature in sample.features if feature.name == name for column in feature.columns]
-        answers = subject.scores(sample).double().log_softmax(1).numpy()
+        answers, inputs = subject.scores(sample).double().log_softmax(1).numpy(), readable(sample, own)
+        alone = statistics.undefined("the attribute is the only input", n=len(sample))
         return {
-            f"attribute_in_inputs@{name}": Teller(readable(sample, own), groups, rng).estimate(),
+            f"attribute_in_inputs@{name}": Teller(inputs, groups, rng).estimate() if inputs.shape[1] else alone,
             f"attribute_in_answers@{name}": Teller(answers, groups, rng).estimate(),
         }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from audit import statistics
 from audit.check import Check, Effort
 from audit.explaining.methods import METHODS, methods_of
 from audit.subject import Capability
@@ -42,7 +43,7 @@ class Sanity(Check):
         Adebayo et al. 2018 (the test); Binder et al. 2023 (its limits: scale and noise alone lower the correlation).
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAIN})
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {
@@ -86,7 +87,9 @@ class Sanity(Check):
         from audit.explaining.examples import examples, mean_correlation
 
         chosen = examples(subject, data, rng, self.rows, self.media, self.background)
-        explained, _ = chosen.attribute_each(methods_of(subject, self.methods), rng, self.evaluations, complete=False)
+        explained, refused = chosen.attribute_each(
+            methods_of(subject, self.methods), rng, self.evaluations, complete=False
+        )
         original = {name: found.values for name, found in explained.items()}
         methods = list(original)
         found = [self._draw(chosen, original, rng) for _ in range(self.draws)]
@@ -98,6 +101,12 @@ class Sanity(Check):
         estimates = {f"correlation_with_random_weights@{method}": by_share[method][1.0] for method in methods}
         of_labels, said = self._relearn(chosen, data, original, rng)
         estimates |= {f"correlation_with_random_labels@{method}": of_labels[method] for method in methods}
+        for (
+            method,
+            why,
+        ) in refused.items():  # said, so that nobody takes a method that was not tested for one that passed
+            nothing = statistics.undefined(f"{METHODS[method].title} refuses this model: {why}")
+            estimates |= {f"correlation_with_random_{what}@{method}": nothing for what in ("weights", "labels")}
         points = [
             Point(x=share, y=e.value, low=e.low, high=e.high, series=METHODS[method].title)
             for method, of_method in by_share.items()

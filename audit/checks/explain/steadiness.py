@@ -44,8 +44,9 @@ class Steadiness(Check):
         Whoever can choose between two inputs that look alike and are answered alike can choose the reason that is given.
         An explanation that a change nobody sees turns around proves nothing about fair treatment.
     How to read it:
-        1 is unmoved, 0 is unrelated. The distance between noise and attack is what malice adds to chance. The attack is
-        a search, so the true worst case is at least as bad. A low figure can be the model's fault: where its surface is
+        1 is unmoved, 0 is unrelated. The figure for noise is a mean, that for the attack the worst of all changes tried,
+        noise among them: some distance between the two is there without malice. The attack is a search, so the true worst
+        case is at least as bad. A low figure can be the model's fault: where its surface is
         rugged, a true explanation changes from point to point. Changes that move the answer do not count.
 
     References:
@@ -197,7 +198,6 @@ class Steadiness(Check):
         self, name: str, chosen: Examples, changes: list[Tensor], kept: list[NDArray[np.bool_]], seeds: list[int]
     ) -> dict[str, Estimate] | str:
         """Rank correlations and overlaps of one method, or why it refuses."""
-        from audit.explainers import CompletenessError
         from audit.explaining.examples import mean_correlation
 
         def explain(points: Tensor | None, seed: int) -> Values:
@@ -208,7 +208,7 @@ class Steadiness(Check):
             before, again = (explain(None, seed) for seed in seeds)
             # one seed before and after: the input is all that differs
             after = [explain(points, seeds[0]) for points in changes]
-        except CompletenessError as refusal:
+        except ValueError as refusal:  # it does not add up, or the model is built as the method cannot read it
             return str(refusal)
         order = {"seeds": _alike(before, again, self.top)}
         moved = np.stack([_alike(before, values, self.top) for values in after])
