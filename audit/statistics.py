@@ -24,35 +24,47 @@ def exact(value: float, n: int, unit: str = "", method: str = "exact count") -> 
     return Estimate(value=float(value), low=float(value), high=float(value), n=n, method=method, unit=unit)
 
 
-def proportion(successes: int, n: int) -> Estimate:
+def _together(of: int) -> str:
+    return f", {of} together" if of > 1 else ""
+
+
+def proportion(successes: int, n: int, of: int = 1) -> Estimate:
     """A proportion with its Wilson score interval (Wilson 1927); undefined for n = 0.
 
     Args:
         successes: how many of the n.
         n: independent trials.
+        of: intervals that are to hold together, this one among them (Bonferroni).
     """
     if n == 0:
         return undefined("no rows", unit="fraction")
-    low, high = stats.binomtest(int(successes), int(n)).proportion_ci(LEVEL, method="wilson")
+    low, high = stats.binomtest(int(successes), int(n)).proportion_ci(1 - (1 - LEVEL) / of, method="wilson")
     value = successes / n
     return Estimate(
-        value=value, low=min(low, value), high=max(high, value), n=int(n), method="Wilson 95 %", unit="fraction"
+        value=value,
+        low=min(low, value),
+        high=max(high, value),
+        n=int(n),
+        method=f"Wilson 95 %{_together(of)}",
+        unit="fraction",
     )
 
 
-def mean(values: ArrayLike, unit: str = "") -> Estimate:
+def mean(values: ArrayLike, unit: str = "", of: int = 1) -> Estimate:
     """A mean with its Student t interval; undefined for fewer than two values.
 
     Args:
         values: (n,) finite observations.
         unit: unit in words.
+        of: intervals that are to hold together, this one among them (Bonferroni).
     """
     x = np.asarray(values, dtype=np.float64).ravel()
     if x.size < 2:
         return undefined(f"needs at least 2 values, found {x.size}", n=int(x.size), unit=unit)
     value, error = float(x.mean()), float(stats.sem(x))
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, x.size - 1)) * error
-    return Estimate(value=value, low=value - half, high=value + half, n=int(x.size), method="Student t 95 %", unit=unit)
+    half = float(stats.t.ppf(1 - (1 - LEVEL) / 2 / of, x.size - 1)) * error
+    method = f"Student t 95 %{_together(of)}"
+    return Estimate(value=value, low=value - half, high=value + half, n=int(x.size), method=method, unit=unit)
 
 
 def quantile(values: ArrayLike, q: float, unit: str = "") -> Estimate:
@@ -122,8 +134,14 @@ def bootstrap(
     )
 
 
-def difference(a: Estimate, b: Estimate) -> Estimate:
-    """A - b of independent proportions or means, Newcombe's hybrid interval (Newcombe 1998, method 10)."""
+def difference(a: Estimate, b: Estimate, of: int = 1) -> Estimate:
+    """A - b of independent proportions or means, Newcombe's hybrid interval (Newcombe 1998, method 10).
+
+    Args:
+        a: the first.
+        b: what is taken from it.
+        of: as both were given it.
+    """
     n = min(a.n, b.n)
     if a.value is None or b.value is None:
         return undefined(a.reason or b.reason or "undefined", n=n, unit=a.unit)
@@ -131,7 +149,9 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     value = a.value - b.value
     down = ((a.value - a.low) ** 2 + (b.high - b.value) ** 2) ** 0.5
     up = ((a.high - a.value) ** 2 + (b.value - b.low) ** 2) ** 0.5
-    return Estimate(value=value, low=value - down, high=value + up, n=n, method="Newcombe 95 %", unit=a.unit)
+    return Estimate(
+        value=value, low=value - down, high=value + up, n=n, method=f"Newcombe 95 %{_together(of)}", unit=a.unit
+    )
 
 
 def clustered_proportion(shares: ArrayLike, each: int) -> Estimate:

@@ -53,3 +53,13 @@ def test_a_bootstrap_undefined_on_most_resamples_says_so():
 def test_a_constant_sample_has_an_interval_of_no_width():
     e = statistics.mean([2.0, 2.0, 2.0], unit="s")
     assert (e.low, e.value, e.high, e.unit) == (2.0, 2.0, 2.0, "s")
+
+
+def test_intervals_that_hold_together_are_wider():
+    x = np.random.default_rng(0).normal(size=20)
+    five = statistics.mean(x, of=5)
+    assert (five.low, five.high) == pytest.approx(stats.t.interval(0.99, 19, x.mean(), stats.sem(x)))
+    low, high = stats.binomtest(7, 20).proportion_ci(0.99, method="wilson")
+    share = statistics.proportion(7, 20, of=5)
+    assert (share.low, share.high) == pytest.approx((low, high))
+    assert statistics.difference(five, statistics.mean(x + 1, of=5), of=5).method == "Newcombe 95 %, 5 together"

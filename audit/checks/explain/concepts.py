@@ -38,7 +38,8 @@ class Concepts(Check):
         concept, whatever column or pixel it came from, and whether what follows uses it.
     How to read it:
         First the accuracy: a concept that the layer's activations do not tell is undefined there, which is good news for
-        a concept that the model should not know. Then the adjusted p: where it is large, a random set of rows would
+        a concept that the model should not know; of forty that it does not hold, one or two pass by chance. Then the
+        adjusted p: where it is large, a random set of rows would
         move the answer as much. Only then the share and the effect. Sensitivity to a concept that goes along with a
         legitimate one may come from the latter; the layer does not tell them apart.
 

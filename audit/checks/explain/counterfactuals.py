@@ -46,14 +46,15 @@ class Counterfactuals(Check):
     How to read it:
         The actionable share is the share of rows for which a change was found; the others may have one that the search
         missed or that takes more columns. The gap of a group is its mean distance less that of all others: above 0, it
-        has farther to go. Each interval stands for its own gap alone, so that among many groups one in twenty excludes
-        0 by chance. A counterfactual tells what the model would answer, not what the change would do in the world.
+        has farther to go. The intervals of the gaps hold for all groups together, so that chance seldom makes one
+        exclude 0, and small groups have wide ones. A counterfactual tells what the model would answer, not what the change would do in the world.
 
     References:
         Wachter et al. 2018 (counterfactual explanations); Ustun et al. 2019 (actionable recourse); Mothilal et al. 2020
         (diverse counterfactuals); Gupta et al. 2019 (equal recourse across groups).
     """
 
+    version: ClassVar[int] = 2
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TABULAR})
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {"rows": 100, "width": 4},
@@ -202,16 +203,26 @@ def _groups(
     estimates: dict[str, Estimate] = {}
     rows: list[tuple[Cell, ...]] = []
     bars = []
-    for (attribute, group), mask in group_masks(sample).items():
+    masks = group_masks(sample)
+    groups = [sum(a == attribute for a, _ in masks) for attribute in sample.groups]
+    of = max(1, sum(1 if number == 2 else number for number in groups))  # of two groups one gap says it all
+
+    def compared(mask: NDArray[np.bool_], together: int) -> list[Estimate]:
+        there = nearest.there
+        return [
+            *(statistics.mean(nearest.distance[part & there], UNIT, together) for part in (mask, ~mask)),
+            *(statistics.proportion(int(there[part].sum()), int(part.sum()), together) for part in (mask, ~mask)),
+        ]
+
+    for (attribute, group), mask in masks.items():
         name = f"{attribute}={group}"
-        own, others = (statistics.mean(nearest.distance[part & nearest.there], UNIT) for part in (mask, ~mask))
-        share = statistics.proportion(int(nearest.there[mask].sum()), int(mask.sum()))
-        of_others = statistics.proportion(int(nearest.there[~mask].sum()), int((~mask).sum()))
-        gap = statistics.difference(own, others)
+        own, _, share, _ = compared(mask, 1)
+        wide, wide_others, wide_share, wide_share_others = compared(mask, of)
+        gap = statistics.difference(wide, wide_others, of)
         estimates |= {
             f"actionable@{name}": share,
             f"distance@{name}": own,
-            f"actionable_gap@{name}": statistics.difference(share, of_others),
+            f"actionable_gap@{name}": statistics.difference(wide_share, wide_share_others, of),
             f"distance_gap@{name}": gap,
         }
         rows.append((attribute, group, int(mask.sum()), share, own, gap))

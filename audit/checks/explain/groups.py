@@ -44,7 +44,8 @@ class Groups(Check):
         People have a right to the reasons for a decision about them. An explanation that is good on average can be poor
         for a minority, and a model can judge one group by other features than the rest.
     How to read it:
-        A difference whose interval excludes 0 and whose adjusted p-value is small is no accident of the sample. Groups
+        A difference whose interval excludes 0 and whose adjusted p-value is small is no accident of the sample; both
+        allow for the number of groups of the attribute. Groups
         that get surer answers have more log-odds to explain, and so a larger gain.
         A rank correlation of the features near 1 says that the same things count for both groups; its p-value asks
         whether as low a correlation arises when people are put into the groups at random. Small groups
@@ -55,6 +56,7 @@ class Groups(Check):
         explanation quality); Newcombe 1998 (intervals of differences); Holm 1979.
     """
 
+    version: ClassVar[int] = 2
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {"each": 40, "evaluations": 96, "background": 8, "permutations": 499, "random": 3},
         Effort.EXHAUSTIVE: {"each": 300, "evaluations": 1024, "background": 32, "permutations": 9999},
@@ -185,11 +187,11 @@ class Groups(Check):
         p_gain, p_order = [], []
         for group in others:
             at = f"{name}={groups.names[group]}"
-            usual = f"{name}={groups.names[reference]}"
-            for kind in KINDS:
-                found[f"{kind}_difference@{at}"] = statistics.difference(
-                    found[f"{kind}@{at}"], found[f"{kind}@{usual}"]
-                )
+            for kind, (_, unit) in KINDS.items():
+                both = (quality[kind][members[which]] for which in (group, reference))
+                # the largest of these differences is shown, so that their intervals must hold together
+                own, usual = (statistics.mean(v[np.isfinite(v)], unit, len(others)) for v in both)
+                found[f"{kind}_difference@{at}"] = statistics.difference(own, usual, len(others))
             p_gain.append(self._apart(quality["faithfulness"], members[group], members[reference], rng))
             if shares is not None:
                 order, p = self._order(shares, members[group], members[reference], rng)

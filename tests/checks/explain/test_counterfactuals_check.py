@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from audit.checks.explain.counterfactuals import Counterfactuals
 from audit.datasets import Dataset, Feature, FeatureKind
@@ -97,3 +98,17 @@ def test_nothing_to_explain_and_nothing_to_change():
     assert "no column may change" in Counterfactuals().skip_reason(subject(Linear([1.0, 1.0])), fixed)
     picture = numbers(rng.normal(size=(3, 1, 4, 4)))
     assert Counterfactuals().skip_reason(subject(Linear([1.0] * 16), picture.modality), picture)
+
+
+def test_gaps_of_many_groups_hold_together():
+    """The headline is the group that most surely has farther to go, which chance would else make of many."""
+    farther = 0
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        data = people(240, 0.5, rng)
+        clubs = np.array(list("abcdefgh"), dtype=object)[rng.integers(0, 8, 240)]
+        found = run([1.0, 1.0, 0.0, 0.0], replace(data, groups={"club": clubs}), rows=240)
+        gap = found.estimates[found.headline[-1]]
+        assert gap.method == "Newcombe 95 %, 8 together"
+        farther += gap.low > 0
+    assert farther <= stats.binom.ppf(0.99, 24, 0.025)

@@ -97,3 +97,18 @@ def test_equal_seeds_give_equal_figures():
     first, second = (Groups(**SMALL).run(model, data, np.random.default_rng(5)) for _ in range(2))
     assert first == second
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_many_groups_that_are_alike_make_no_headline_by_chance():
+    """The largest of five differences is shown: one in twenty may miss 0, not one in five."""
+    check = Groups(each=20, evaluations=32, background=4, permutations=1, resamples=2, random=2)
+    missed = 0
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        clubs = np.array(list("abcdef"), dtype=object)[rng.integers(0, 6, 240)]
+        data = replace(numbers(rng.normal(size=(240, 5))), groups={"club": clubs})
+        found = check.run(subject(Linear(WEIGHTS)), data, rng)
+        shown = found.estimates[found.headline[0]]
+        assert shown.method == "Newcombe 95 %, 5 together"
+        missed += shown.low > 0 or shown.high < 0
+    assert missed <= stats.binom.ppf(0.99, 24, 0.05)
