@@ -198,7 +198,7 @@ def outputs_of(targets: int | Sequence[int] | Tensor) -> list[int]:
         ValueError: they are no whole numbers, or none.
     """
     at = torch.as_tensor(targets).reshape(-1)
-    if at.is_floating_point() or at.numel() == 0:
+    if at.is_floating_point() or at.dtype == torch.bool or at.numel() == 0:
         raise ValueError(f"targets: Expected indices of outputs, found {targets!r}.")
     return [int(t) for t in at]
 

@@ -96,7 +96,9 @@ def cam(score: Score, inputs: Tensor, layer: nn.Module) -> Tensor:
 
 def _pass(score: Score, points: Tensor, rows: Tensor, layer: nn.Module) -> Tensor:
     with torch.enable_grad(), _watched(layer) as outputs:
-        total = score(points.detach().requires_grad_(True).clone(), rows).sum()
+        total = score(
+            (points.clone() if points.is_inference() else points).detach().requires_grad_(True).clone(), rows
+        ).sum()
         if not outputs or outputs[-1].ndim != points.ndim or len(outputs[-1]) != len(points):
             raise ValueError(f"layer: Expected one that returns a map with {points.ndim - 2} spatial dimensions.")
         activation = outputs[-1]

@@ -148,7 +148,8 @@ def score_and_gradient(score: Score, points: Tensor, rows: Tensor) -> tuple[Tens
         ValueError: the score is not differentiable with respect to the points, or not finite.
     """
     with torch.enable_grad():
-        points = points.detach().requires_grad_(True)
+        # a tensor of inference mode may not ask for a gradient, a copy may
+        points = (points.clone() if points.is_inference() else points).detach().requires_grad_(True)
         scores = score(points.clone(), rows)
         if not scores.requires_grad:
             raise ValueError(

@@ -180,3 +180,14 @@ def test_a_model_may_write_into_its_input(case):
     found = case(Writes(), x, background)
     assert torch.equal(x, inputs()) and torch.equal(background, BACKGROUND)
     torch.testing.assert_close(found, case(Copies(), x, background))
+
+
+def test_a_mask_of_outputs_is_not_taken_for_their_numbers(case):
+    with pytest.raises(ValueError, match="targets: Expected indices of outputs, found tensor"):
+        case(Exact(), inputs(), BACKGROUND, targets=torch.tensor([True, False, False]))
+
+
+def test_tensors_of_inference_mode_are_explained(case):
+    with torch.inference_mode():
+        x, background = inputs(), BACKGROUND.clone()
+    assert torch.equal(case(Exact(), x, background), case(Exact(), inputs(), BACKGROUND))
