@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -95,6 +96,7 @@ def captum(
         columns, errors, bases = [], [], []
         for target in wanted:
             torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002 - captum draws from it too
             values, deltas = _attribute(explain, method, inputs, int(target), given, promised)
             columns.append(_like(values, inputs).flatten(1).to("cpu", torch.float64))
             if promised:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from captum import attr
@@ -162,3 +163,14 @@ def test_a_model_may_write_into_its_input_while_completeness_is_measured():
     found = explainers.captum("IntegratedGradients", nn.Sequential(Writes()), x, baselines, targets=1)
     torch.testing.assert_close(found.values[:, 1, 0], (x - baselines).flatten(1)[:, 1])
     assert torch.equal(x, pictures(2)) and torch.equal(baselines, pictures(3)[2:])
+
+
+def test_a_seed_gives_the_same_bits_whatever_was_drawn_before():
+    def found(state: int, seed: int = 3) -> torch.Tensor:
+        np.random.seed(state)  # noqa: NPY002 - the global state is the point
+        torch.manual_seed(state)
+        return explainers.captum("GradientShap", net(), pictures(2), pictures(7)[2:], targets=1, seed=seed).values
+
+    with torch.random.fork_rng(devices=[]):
+        assert torch.equal(found(0), found(1))
+        assert not torch.equal(found(0), found(0, seed=4))
