@@ -135,6 +135,8 @@ def search(subject: Subject, data: Dataset, extent: Extent, rng: np.random.Gener
         else:
             each = -(-extent.donors // len(pools))
             donors = torch.cat([_tensor(pool.with_answer(answer, each, rng).inputs) for pool in pools])
+            if not len(donors):  # all examples with this answer are among those for trial
+                continue
             others = screen.sure_of_others(answer, extent.donors, rng).inputs
             parts = transplants.of_pictures(data) if subject.modality is Modality.IMAGE else transplants.of_table(data)
             one = _elements(subject, data, parts, donors, others, answer, recipients, trials)

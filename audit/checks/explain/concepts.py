@@ -92,7 +92,10 @@ class Concepts(Check):
         names = list(self.layers) or hidden_layers(subject.model, inputs[:2], self.depths)
         reason = self._nothing(members, names)
         if reason:
-            return Measured(estimates={"concepts_used": statistics.undefined(reason)}, headline=("concepts_used",))
+            nothing = statistics.undefined(reason)
+            return Measured(
+                estimates={"concepts_there": nothing, "concepts_used": nothing}, headline=("concepts_used",)
+            )
         targets = subject.scores(sample).argmax(1) if data.favourable is None else data.favourable
         found = concepts(
             model,

@@ -81,7 +81,9 @@ class Shortcuts(Check):
             nothing = statistics.undefined(
                 "no part could be tried: all examples get one answer, or no word is frequent"
             )
-            return Measured(estimates={"strongest_transfer": nothing}, headline=("strongest_transfer",))
+            return Measured(
+                estimates={"strongest_transfer": nothing, "shortcuts": nothing}, headline=("strongest_transfer",)
+            )
         named = {f"transfer@{one.part.name} -> {data.classes[one.answer]}": one.gain for one in found}
         decide = [one for one in found if one.gain.low is not None and one.gain.low > 0.5]
         estimates: dict[str, Estimate] = {
@@ -98,6 +100,8 @@ class Shortcuts(Check):
             if e.value is not None
         )
         what = {Modality.TABULAR: "column", Modality.IMAGE: "region", Modality.TEXT: "word"}[subject.modality]
+        tried = min(len(np.unique(subject.scores(data).argmax(1).numpy())), self.answers)
+        left = tried - len(found)
         picture = Bars(
             title="Examples that one part turns to its answer",
             x_title="share of examples with other answers, less the control",
@@ -119,8 +123,13 @@ class Shortcuts(Check):
             ),
             figures=(picture, *_shown(decide, data)),
             notes=(
-                f"Looked for on one half of the test examples, tried on {self.trials} of the other half; the answers are "
+                f"Looked for on one half of the test examples, tried on at most {self.trials} of the other; the answers are "
                 "the model's own.",
+                *(
+                    [f"{left} of {tried} answers could not be tried: too few examples have or lack them."]
+                    if left
+                    else []
+                ),
                 {
                     Modality.TABULAR: "A one-hot group is carried over as a whole.",
                     Modality.IMAGE: "Regions are windows of two by two cells of a grid, then the least part of the window "

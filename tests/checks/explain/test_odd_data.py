@@ -158,3 +158,14 @@ def test_the_share_of_the_top_three_is_that_of_the_words_shown(words):
     effects = {"fine": 3 * 1.0, "film": 6 * 0.25, "great": 3.0, "dull": 2.0}
     shown = sum(effects[row[0]] for row in table.rows)
     assert found.estimates["share_of_top_3"].value == pytest.approx(shown / sum(effects.values()))
+
+
+def test_an_answer_that_nobody_can_give_a_part_of():
+    """Without training data, the one row with an answer may be among those that parts are tried on."""
+    inputs = np.full((20, 3), -1.0)
+    inputs[7] = 1.0
+    model, data = subject(Linear([1.0, 1.0, 1.0])), numbers(inputs)
+    found = [Shortcuts(donors=4, recipients=4, trials=8).run(model, data, np.random.default_rng(i)) for i in range(6)]
+    assert any("1 of 2 answers could not be tried" in note for of_seed in found for note in of_seed.notes)
+    nothing = Shortcuts().run(model, data.take([0, 1, 2, 3]), np.random.default_rng(0))
+    assert nothing.estimates["shortcuts"].value is None
