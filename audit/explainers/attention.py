@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from audit.explainers.attention_capture import ModelInputs, intercept
+from audit.explainers.attention_capture import ModelInputs, observe
 from audit.explainers.attention_site import Site
 
 
@@ -60,6 +60,5 @@ def attention_maps(model: nn.Module, inputs: ModelInputs) -> list[AttentionMap]:
         maps.append(AttentionMap(site.name, site.cross, weights))
         return output
 
-    with torch.no_grad():
-        intercept(model, inputs, keep)
+    observe(model, inputs, keep)
     return maps

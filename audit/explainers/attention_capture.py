@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from attacks.guard import Guard
 from audit.explainers.attention_site import Fused, Site
 
 #: what the model is called with: keyword arguments (`input_ids`, `attention_mask` ...) or one tensor
@@ -69,6 +70,17 @@ def intercept(model: nn.Module, inputs: ModelInputs, visit: Visit) -> Any:
             "try another implementation of its attention."
         )
     return output
+
+
+def observe(model: nn.Module, inputs: ModelInputs, visit: Visit) -> Any:
+    """`intercept` without gradients, that leaves buffers and global generators as they were, each run with the same draws."""
+    with torch.no_grad(), guard(model):
+        return intercept(model, inputs, visit)
+
+
+def guard(model: nn.Module) -> Guard:
+    """Inside, a module is in eval mode with frozen weights; outside, it and all global generators are as before."""
+    return Guard(model, (), torch.float32)  # what it is fed is the caller's business
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from audit.explainers.attention_capture import ModelInputs, intercept
+from audit.explainers.attention_capture import ModelInputs, guard, intercept
 from audit.explainers.attention_rollout import examine, padding
 from audit.explainers.attention_site import Site
 
@@ -68,7 +68,7 @@ def gradient_rollout(
         examine(site, inputs, tape.shape)
         return tape.watch(site)
 
-    with torch.enable_grad(), _frozen(model), closing(tape):
+    with torch.enable_grad(), guard(model), closing(tape):
         output = intercept(model, _detached(inputs), visit)
         scores = scores_of(output)
         wanted = targets_of(targets, scores)
@@ -235,16 +235,3 @@ def _detached(inputs: ModelInputs) -> ModelInputs:
     if isinstance(inputs, Mapping):
         return {name: value.detach() if isinstance(value, Tensor) else value for name, value in inputs.items()}
     return inputs.detach()
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """Weights get no gradient: it would be computed in vain, and left on them."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    try:
-        for parameter in trained:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)

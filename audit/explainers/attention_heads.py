@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor, nn
 
-from audit.explainers.attention_capture import ModelInputs, Visit, intercept
+from audit.explainers.attention_capture import ModelInputs, Visit, observe
 from audit.explainers.attention_gradient import ClassScore, scores_of, targets_of
 from audit.explainers.attention_rollout import padding
 from audit.explainers.attention_site import Site
@@ -45,7 +45,7 @@ def head_ablation(
         return site.run()
 
     def scored(visit: Visit) -> Tensor:
-        scores = scores_of(intercept(model, inputs, visit))
+        scores = scores_of(observe(model, inputs, visit))
         wanted = targets_of(targets, scores)
         found = scores.gather(1, wanted[:, None]).squeeze(1) if score is None else score(scores, wanted)
         return found.to("cpu", torch.float64)
@@ -83,8 +83,7 @@ def head_means(model: nn.Module, inputs: ModelInputs) -> list[Tensor]:
         means.append(heads[real].mean(dim=0) if _fits(real, heads) else heads.mean(dim=(0, 1)))
         return output
 
-    with torch.no_grad():
-        intercept(model, inputs, add)
+    observe(model, inputs, add)
     return means
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from audit.explainers.attention_capture import ModelInputs, intercept
+from audit.explainers.attention_capture import ModelInputs, observe
 from audit.explainers.attention_site import Site
 
 
@@ -42,8 +42,7 @@ def attention_rollout(model: nn.Module, inputs: ModelInputs) -> Tensor:
         joint = found
         return output
 
-    with torch.no_grad():
-        intercept(model, inputs, fold)
+    observe(model, inputs, fold)
     assert joint is not None
     return joint
 

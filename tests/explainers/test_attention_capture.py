@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from audit import explainers
 from audit.explainers import attention, attention_maps, game
 from audit.explainers.attention_capture import einsum_order, intercept
 from tests.explainers.attentive import Classifier, Einsum, Folded, TimmStyle, seeded, stack
@@ -199,3 +200,30 @@ def test_a_model_may_write_into_its_input():
 def test_queries_that_are_the_keys_stay_so():
     (found,) = attention_maps(nn.MultiheadAttention(16, 4, batch_first=True), {"query": X, "key": X, "value": X})
     assert not found.cross
+
+
+def test_models_that_draw_and_count_are_left_as_they_were_and_repeat():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.last = nn.MultiheadAttention(16, 4, batch_first=True), nn.Linear(16, 2)
+            self.norm = nn.BatchNorm1d(5)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            self.calls += 1
+            x = self.norm(x)
+            return self.last(F.dropout(self.inner(x, x, x)[0], 0.5, training=True).mean(1))
+
+    model = seeded(Odd).train()
+    before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
+    for method in (
+        lambda: torch.cat(explainers.attention(model, X)),
+        lambda: explainers.attention_rollout(model, X),
+        lambda: explainers.gradient_rollout(model, X, 0).values,
+        lambda: torch.cat(explainers.head_ablation(model, X, 0)),
+        lambda: torch.cat(explainers.head_means(model, X)),
+    ):
+        assert torch.equal(method(), method())
+        assert torch.equal(state, torch.get_rng_state()) and model.training and model.last.weight.requires_grad
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
