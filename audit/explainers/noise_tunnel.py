@@ -106,6 +106,13 @@ def noise_tunnel(
     spread = torch.as_tensor(deviation, dtype=inputs.dtype, device=inputs.device)
     if not bool((spread >= 0).all()) or not bool(torch.isfinite(spread).all()):
         raise ValueError("deviation: Expected finite numbers of at least 0.")
+    if (
+        any(s not in (1, x) for s, x in zip(spread.shape[::-1], inputs.shape[::-1], strict=False))
+        or spread.ndim > inputs.ndim
+    ):
+        raise ValueError(
+            f"deviation: Expected a shape that broadcasts to {tuple(inputs.shape)}, found {tuple(spread.shape)}."
+        )
     rows = torch.arange(len(inputs), device=inputs.device)
     block = max(1, MEMORY // (8 * inputs[0].numel() * draws))
     parts = [

@@ -46,8 +46,10 @@ def blur(images: Tensor, sigma: float | None = None) -> Tensor:
     Raises:
         ValueError: the images are no such batch, or sigma is not positive.
     """
-    if images.ndim != 4:
-        raise ValueError(f"images: Expected shape (n, channels, height, width), found {tuple(images.shape)}.")
+    if images.ndim != 4 or not images.is_floating_point():
+        raise ValueError(
+            f"images: Expected floats (n, channels, height, width), found {images.dtype} {tuple(images.shape)}."
+        )
     if sigma is None:
         sigma = max(images.shape[2:]) / 4
     if sigma <= 0:

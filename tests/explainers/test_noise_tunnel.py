@@ -109,3 +109,9 @@ def test_draws_belong_to_the_example():
 def test_refusals_name_the_argument(change, named):
     with pytest.raises(ValueError, match=f"^{named}: Expected"):
         smooth_grad(**({"model": cubic, "inputs": rows(2)} | change))
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 1), (1, 3, 5)])
+def test_a_deviation_that_does_not_fit_is_named(shape):
+    with pytest.raises(ValueError, match=r"deviation: Expected a shape that broadcasts to \(3, 5\), found"):
+        smooth_grad(torch.nn.Linear(5, 2), torch.ones(3, 5), deviation=torch.ones(shape))

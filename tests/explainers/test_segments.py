@@ -102,3 +102,8 @@ def test_pieces_of_one_word_are_one_player(tokens, expected):
     players = torch.tensor([-1 if t[0] in "[<" else 0 for t in tokens])
     players = torch.where(players < 0, players, (players >= 0).long().cumsum(0) - 1)
     assert word_players(tokens, players).tolist() == expected
+
+
+def test_a_blur_of_whole_numbers_is_refused():
+    with pytest.raises(ValueError, match=r"images: Expected floats \(n, channels, height, width\), found torch.uint8"):
+        blur(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))

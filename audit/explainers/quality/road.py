@@ -127,13 +127,15 @@ def road(
         (..., n, fractions, outputs). A faithful order makes the explained class fall fast.
 
     Raises:
-        ValueError: shapes do not fit, or a fraction is not between 0 and 1.
+        ValueError: shapes do not fit, an attribution is not finite, or a fraction is not between 0 and 1.
     """
     n, height, width = len(images), *images.shape[2:]
     if attributions.shape[-3:] != (n, height, width):
         raise ValueError(f"attributions: Expected (..., {n}, {height}, {width}), found {attributions.shape}.")
     if not all(0 <= f <= 1 for f in fractions) or not fractions:
         raise ValueError(f"fractions: Expected shares from 0 to 1, found {list(fractions)}.")
+    if not np.isfinite(attributions).all():
+        raise ValueError("attributions: Expected finite numbers, found NaN or infinity.")
     lead = attributions.shape[:-3]
     order = _places(attributions if least else -attributions)
     counts = [int(f * height * width) for f in fractions]

@@ -109,3 +109,8 @@ def test_what_does_not_fit_is_refused():
         quality.road(lambda x: x, torch.ones(1, 1, 4, 4), np.ones((1, 4, 4)), (1.5,))
     with pytest.raises(ValueError, match=r"attributions: Expected \(..., 1, 4, 4\)"):
         quality.road(lambda x: x, torch.ones(1, 1, 4, 4), np.ones((1, 5, 4)), (0.5,))
+
+
+def test_attributions_that_are_no_numbers_are_refused():
+    with pytest.raises(ValueError, match="attributions: Expected finite numbers"):
+        quality.road(lambda batch: batch.flatten(1), torch.rand(2, 1, 4, 4), np.full((2, 4, 4), np.nan))
