@@ -46,8 +46,8 @@ class Counterfactuals(Check):
     How to read it:
         The actionable share is the share of rows for which a change was found; the others may have one that the search
         missed or that takes more columns. The gap of a group is its mean distance less that of all others: above 0, it
-        has farther to go. The intervals of the gaps hold for all groups together, so that chance seldom makes one
-        exclude 0, and small groups have wide ones. A counterfactual tells what the model would answer, not what the change would do in the world.
+        has farther to go. The intervals of the gaps hold for all groups of an attribute together, so that chance
+        seldom makes one exclude 0, and small groups have wide ones. A counterfactual tells what the model would answer, not what the change would do in the world.
 
     References:
         Wachter et al. 2018 (counterfactual explanations); Ustun et al. 2019 (actionable recourse); Mothilal et al. 2020
@@ -204,8 +204,10 @@ def _groups(
     rows: list[tuple[Cell, ...]] = []
     bars = []
     masks = group_masks(sample)
-    groups = [sum(a == attribute for a, _ in masks) for attribute in sample.groups]
-    of = max(1, sum(1 if number == 2 else number for number in groups))  # of two groups one gap says it all
+    # groups of an attribute whose gap is known; an attribute of many values must not blur the others
+    known: dict[str, int] = {}
+    for (attribute, _), mask in masks.items():
+        known[attribute] = known.get(attribute, 0) + int((mask & nearest.there).sum() > 1)
 
     def compared(mask: NDArray[np.bool_], together: int) -> list[Estimate]:
         there = nearest.there
@@ -217,6 +219,7 @@ def _groups(
     for (attribute, group), mask in masks.items():
         name = f"{attribute}={group}"
         own, _, share, _ = compared(mask, 1)
+        of = known[attribute] if known[attribute] > 2 else 1  # of two groups one gap says it all
         wide, wide_others, wide_share, wide_share_others = compared(mask, of)
         gap = statistics.difference(wide, wide_others, of)
         estimates |= {

@@ -112,3 +112,14 @@ def test_gaps_of_many_groups_hold_together():
         assert gap.method == "Newcombe 95 %, 8 together"
         farther += gap.low > 0
     assert farther <= stats.binom.ppf(0.99, 24, 0.025)
+
+
+def test_an_attribute_of_many_values_does_not_blur_another():
+    rng = np.random.default_rng(0)
+    data = people(300, 0.5, rng)
+    many = np.arange(300).astype(object) // 3
+    alone, beside = (
+        run([1.0, 1.0, 0.0, 0.0], replace(data, groups=groups), rows=300).estimates["distance_gap@sex=F"]
+        for groups in ({"sex": data.groups["sex"]}, {"sex": data.groups["sex"], "many": many})
+    )
+    assert beside == alone
