@@ -28,16 +28,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a metric is called, what it says, and which way is better (+1 more, -1 less, 0 neither)."""
+    """What a metric is called, what it says, which way is better (+1 more, -1 less, 0 neither), and its range."""
 
     label: str
     note: str
     better: int
+    least: float = 0.0
+    most: float = float("inf")
 
 
 KINDS = {
-    "sensitivity_n": _Kind("sensitivity-n", "correlation of its sums with what removing many at once does", 1),
-    "explained": _Kind("explained", "share of those changes that its sums foretell, infidelity turned round", 1),
+    "sensitivity_n": _Kind(
+        "sensitivity-n", "correlation of its sums with what removing many at once does", 1, -1.0, 1.0
+    ),
+    "explained": _Kind(
+        "explained", "share of those changes that its sums foretell, infidelity turned round", 1, 0.0, 1.0
+    ),
     "noise": _Kind("noise", "how far a little noise on the input moves it (max-sensitivity)", -1),
     "seeds": _Kind("seeds", "how far another seed moves it", -1),
     "rewrites": _Kind("rewrites", "how far it moves when the same function is written differently", -1),
@@ -73,6 +79,7 @@ class Battery(Check):
         (other units); Bhatt, Weller and Moura 2020 (complexity).
     """
 
+    version: ClassVar[int] = 2
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {
             "methods": (
@@ -127,7 +134,7 @@ class Battery(Check):
             measured[name]["effective_features"] = _features(of_method, rng)
         titles = {**{name: method(name).title for name in found}, **TITLES}
         kinds = [kind for kind in KINDS if any(kind in of_method for of_method in measured.values())]
-        scores = {(n, k): _score(m[k], KINDS[k].better) for n, m in measured.items() for k in kinds if k in m}
+        scores = {(n, k): _score(m[k], KINDS[k]) for n, m in measured.items() for k in kinds if k in m}
         return Measured(
             estimates={f"{kind}@{name}": s.value for (name, kind), s in scores.items() if name in found}
             | {f"{k}_lead@{n}": s.lead for (n, k), s in scores.items() if n in found and s.lead is not None},
@@ -260,10 +267,14 @@ def _features(values: Values, rng: np.random.Generator) -> tuple[Floats, Floats]
     return np.array([of(row) for row in values]), np.array([of(random_values(row.shape, rng)) for row in values])
 
 
-def _score(measured: tuple[Floats, Floats], better: int) -> Score:
-    """Means over the examples for which both are defined; the lead is paired."""
+def _score(measured: tuple[Floats, Floats], kind: _Kind) -> Score:
+    """Means over the examples for which both are defined, their intervals within the range; the lead is paired."""
     value, chance = measured
     defined = np.isfinite(value) & np.isfinite(chance)
     value, chance = value[defined], chance[defined]
-    lead: Estimate | None = statistics.mean(better * (value - chance)) if better else None
-    return Score(value=statistics.mean(value), chance=statistics.mean(chance), lead=lead)
+    lead: Estimate | None = statistics.mean(kind.better * (value - chance)) if kind.better else None
+    mean = statistics.mean(value)
+    if mean.value is not None and mean.low is not None and mean.high is not None:
+        ends = {"low": max(mean.low, min(kind.least, mean.value)), "high": min(mean.high, max(kind.most, mean.value))}
+        mean = mean.model_copy(update=ends)
+    return Score(value=mean, chance=statistics.mean(chance), lead=lead)

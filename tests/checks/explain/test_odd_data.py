@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from audit.checks.explain.battery import Battery
 from audit.checks.explain.faithfulness import Faithfulness
 from audit.checks.explain.global_importance import GlobalImportance
 from audit.checks.explain.groups import Groups
@@ -169,3 +170,14 @@ def test_an_answer_that_nobody_can_give_a_part_of():
     assert any("1 of 2 answers could not be tried" in note for of_seed in found for note in of_seed.notes)
     nothing = Shortcuts().run(model, data.take([0, 1, 2, 3]), np.random.default_rng(0))
     assert nothing.estimates["shortcuts"].value is None
+
+
+def test_three_examples_do_not_correlate_beyond_one():
+    data = numbers(np.random.default_rng(0).normal(size=(3, 5)))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = subject(nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2)))
+    found = Battery(methods=("kernel_shap", "saliency"), **FEW).run(model, data, np.random.default_rng(0)).estimates
+    for name in ("sensitivity_n@kernel_shap", "sensitivity_n@saliency", "explained@saliency"):
+        assert -1 <= found[name].low <= found[name].value <= found[name].high <= 1
+    assert found["noise@kernel_shap"].low >= 0
