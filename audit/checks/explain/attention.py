@@ -88,7 +88,14 @@ class Attention(Check):
         chosen = examples(subject, data, rng, self.texts, self.texts, self.texts)
         parts = list(portions(subject, chosen.rows, chosen.targets))
         values = _values(subject, parts)
-        changes = {removal: _changes(chosen, parts, removal) for removal in self.removals}
+        changes, left_out = {}, []
+        for removal in self.removals:
+            try:
+                changes[removal] = _changes(chosen, parts, removal)
+            except ValueError as refusal:  # no text has words that could stand for others
+                if removal == self.removals[0]:
+                    raise
+                left_out.append(f"Words were not removed by {removal!r}: {refusal}")
         heads = heads_of(subject, parts, self.heads, rng)
         estimates, table, bars = _agreement(values, changes, rng)
         sharp = _sharpness(heads, rng)
@@ -111,6 +118,7 @@ class Attention(Check):
                 "are those of the log-odds of the predicted class, compared by size.",
                 f"{silenced} of {len(heads.labels)} heads silenced.",
                 "Attention is shown beside what removal changes, never as importance by itself.",
+                *left_out,
             ),
         )
 

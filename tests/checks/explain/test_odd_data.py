@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from audit.checks.explain.attention import Attention
 from audit.checks.explain.battery import Battery
 from audit.checks.explain.faithfulness import Faithfulness
 from audit.checks.explain.global_importance import GlobalImportance
@@ -181,3 +182,10 @@ def test_three_examples_do_not_correlate_beyond_one():
     for name in ("sensitivity_n@kernel_shap", "sensitivity_n@saliency", "explained@saliency"):
         assert -1 <= found[name].low <= found[name].value <= found[name].high <= 1
     assert found["noise@kernel_shap"].low >= 0
+
+
+def test_attention_on_texts_without_words(attentive):
+    model, _ = attentive
+    found = Attention(texts=3).run(model, reviews([""] * 3), np.random.default_rng(0))
+    assert found.estimates["causal_agreement@attention_rollout,mask"].value is None
+    assert any("not removed by 'words'" in note for note in found.notes)
