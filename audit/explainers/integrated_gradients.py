@@ -92,7 +92,7 @@ def integrate(score: Score, inputs: Tensor, baselines: Tensor, steps: int, max_s
     inputs, baselines = inputs.detach(), baselines.detach().expand_as(inputs)
     rows = torch.arange(len(inputs), device=inputs.device)
     pieces = ceil(steps / NODES)
-    # the values of all pieces of a block are held at once
+    # the values of all pieces of a block are held at once, at first
     block = max(1, MEMORY // (8 * inputs[0].numel() * 2 * pieces))
     paths = [
         _Line(score, inputs, baselines, rows[i : i + block]).integrate(pieces, max_steps, tolerance)
@@ -124,14 +124,16 @@ class _Line:
         values = torch.zeros(n, *self.inputs.shape[1:], dtype=torch.float64)
         missed, lost, spent = torch.zeros(n).double(), torch.zeros(n).double(), torch.zeros(n, dtype=torch.long)
         while len(which):
-            parts = self.quadrature(which, left, right)
-            gap = parts.flatten(1).sum(1) - (high - low)
+            parts, sums = self.parts(which, left, right)
+            gap = sums - (high - low)
             count = torch.bincount(which, minlength=n)
             spent += NODES * count
             open_ = (missed.index_add(0, which, gap)).abs() > allowed
             split = open_[which] & (gap.abs() > ((allowed - lost) / (4 * count))[which]) & (right - left > NARROW)
             split &= (spent + 2 * NODES * torch.bincount(which[split], minlength=n) <= max_steps)[which]
-            values.index_add_(0, which[~split], parts[~split])
+            for some in torch.split(torch.nonzero(~split).squeeze(1), self.held):
+                found = self.quadrature(which[some], left[some], right[some]) if parts is None else parts[some]
+                values.index_add_(0, which[some], found)
             missed.index_add_(0, which[~split], gap[~split])
             lost.index_add_(0, which[~split], gap[~split].abs())
             which, left, right, low, high = (t[split] for t in (which, left, right, low, high))
@@ -158,6 +160,19 @@ class _Line:
         if not bool(torch.isfinite(found).all()):
             raise ValueError("model: Expected finite scores on the path, found NaN or infinity; try another baseline.")
         return found
+
+    @property
+    def held(self) -> int:
+        """Pieces whose values may be held at once; they are multiplied once, hence the two."""
+        return max(1, MEMORY // (8 * 2 * self.inputs[0].numel()))
+
+    def parts(self, which: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Values of the pieces, None where they are too many to hold and have to be found again, and their sums."""
+        if len(which) <= self.held:
+            parts = self.quadrature(which, left, right)
+            return parts, parts.flatten(1).sum(1)
+        some = [torch.split(at, self.held) for at in (which, left, right)]
+        return None, torch.cat([self.quadrature(*part).flatten(1).sum(1) for part in zip(*some, strict=True)])
 
     def quadrature(self, which: Tensor, left: Tensor, right: Tensor) -> Tensor:
         """Gauss-Legendre sums of gradient × displacement over each piece, (k, ...) float64 on the CPU."""

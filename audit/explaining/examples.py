@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from audit import statistics
 from audit.explaining.attributions import Attributions, attribute, attribute_each
@@ -77,12 +76,9 @@ def examples(
 
 def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Spearman's correlation of magnitudes, (players,) each; NaN where one is constant or there are fewer than three."""
-    # digits beyond the ninth are rounding, and would put ties in an order
-    first, second = (np.abs(v) / (np.abs(v).max(initial=0.0) or 1.0) for v in (a, b))
-    first, second = first.round(9), second.round(9)
-    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return float("nan")
-    return float(np.clip(stats.spearmanr(first, second).statistic, -1, 1))
+    from audit.explainers import quality
+
+    return float(quality.rank_correlation(a, b))
 
 
 def mean_correlation(values: NDArray[np.float64]) -> Estimate:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -159,3 +161,26 @@ def test_a_baseline_of_another_type_is_named():
         ValueError, match=r"baselines: Expected torch.float64 on cpu like the inputs, found torch.float32"
     ):
         integrated_gradients(linear, rows(2, 3), torch.zeros(1, 3))
+
+
+def test_many_pieces_of_a_large_picture_are_not_held_at_once(monkeypatch):
+    module = import_module("audit.explainers.integrated_gradients")
+
+    class Rough(nn.Module):
+        def forward(self, x):
+            flat = x.flatten(1)
+            return torch.stack([torch.sin(90 * flat).sum(1), flat.sum(1)], dim=1)
+
+    x, baseline = torch.rand(3, 400, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 400)
+    whole = integrated_gradients(Rough(), x, baseline, 0)
+    held = []
+    plain = module._Line.quadrature
+
+    def quadrature(self, which, left, right):
+        held.append(len(which))
+        return plain(self, which, left, right)
+
+    monkeypatch.setattr(module._Line, "quadrature", quadrature)
+    monkeypatch.setattr(module, "MEMORY", 16 * 400 * 10)
+    torch.testing.assert_close(integrated_gradients(Rough(), x, baseline, 0).values, whole.values)
+    assert max(held) == 10

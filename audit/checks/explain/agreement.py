@@ -65,6 +65,7 @@ class Agreement(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
+        from audit.explainers import quality
         from audit.explaining.examples import examples, mean_correlation, rank_correlation
 
         chosen = examples(subject, data, rng, self.rows, self.media, self.background)
@@ -80,7 +81,7 @@ class Agreement(Check):
         for a, b in combinations(methods, 2):
             both = list(zip(values[a], values[b], strict=True))
             order = np.array([rank_correlation(x, y) for x, y in both])
-            top = np.array([_top_3(x, y) for x, y in both])
+            top = np.array([float(quality.top_k_overlap(x, y, 3)) for x, y in both])
             of_pairs.append(order)
             pair = f"{a},{b}"
             estimates[f"agreement@{pair}"] = mean_correlation(order)
@@ -117,11 +118,3 @@ class Agreement(Check):
                 *refused.values(),
             ),
         )
-
-
-def _top_3(a: Floats, b: Floats) -> float:
-    """Share of the three largest magnitudes that both have; NaN where all would be among them."""
-    if len(a) < 4 or np.ptp(np.abs(a)) == 0 or np.ptp(np.abs(b)) == 0:
-        return float("nan")
-    first, second = (set(np.argsort(-np.abs(v), kind="stable")[:3].tolist()) for v in (a, b))
-    return len(first & second) / 3

@@ -19,6 +19,9 @@ def rank_correlation(a: Floats, b: Floats) -> Floats:
 def top_k_overlap(a: Floats, b: Floats, k: int) -> Floats:
     """Share of the k largest magnitudes that both have (Krishna et al. 2022), (...); NaN where all are among them.
 
+    Players that tie for the last places share them, and the overlap is the cosine of the two lists of shares: without ties
+    the share that both have, 1 for equal explanations, and by chance what chance gives where most players have nothing.
+
     Raises:
         ValueError: k is not positive.
     """
@@ -27,10 +30,19 @@ def top_k_overlap(a: Floats, b: Floats, k: int) -> Floats:
     shape = np.broadcast_shapes(a.shape, b.shape)
     if shape[-1] <= k:
         return np.full(shape[:-1], np.nan)
-    ranks = (np.argsort(np.argsort(-np.abs(v), axis=-1, kind="stable"), axis=-1) for v in (a, b))
-    first, second = (np.broadcast_to(rank < k, shape) for rank in ranks)
+    first, second = _places(a, k), _places(b, k)
     told = (np.ptp(np.abs(a), axis=-1) > 0) & (np.ptp(np.abs(b), axis=-1) > 0)
-    return np.where(told, (first & second).sum(-1) / k, np.nan)
+    cosine = (first * second).sum(-1) / np.sqrt((first**2).sum(-1) * (second**2).sum(-1))
+    return np.where(told, cosine, np.nan)
+
+
+def _places(values: Floats, k: int) -> Floats:
+    """Which of the first k places each player takes: 1, 0, or a share of those that are left to its equals."""
+    ranks = _ranks(values)
+    last = -np.sort(-ranks, axis=-1)[..., k - 1 : k]
+    above, equal = ranks > last, ranks == last
+    left = k - above.sum(-1, keepdims=True)
+    return np.where(equal, left / equal.sum(-1, keepdims=True), above).astype(np.float64)
 
 
 def _ranks(values: Floats) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from audit.checks.explain.agreement import Agreement, _top_3
+from audit.checks.explain.agreement import Agreement
 from audit.explaining.examples import mean_correlation, rank_correlation
 from tests.checks.explain.known_models import Linear, numbers, subject
 
@@ -73,11 +73,6 @@ def test_rank_correlation_looks_at_magnitudes_only():
 def test_rounding_is_no_order():
     noise = 1e-14 * np.arange(4)
     assert np.isnan(rank_correlation(1 + noise, np.array([1.0, 2.0, 3.0, 4.0])))
-
-
-def test_the_top_three():
-    assert _top_3(np.array([9.0, -8, 7, 1, 0]), np.array([1.0, 8, 7, 9, 0])) == pytest.approx(2 / 3)
-    assert np.isnan(_top_3(np.array([1.0, 2, 3]), np.array([1.0, 2, 3])))
 
 
 def test_intervals_of_correlations_stay_in_range():

@@ -69,7 +69,8 @@ def test_agreement_is_spearmans_of_magnitudes():
     assert quality.rank_correlation(a, -2 * a) == pytest.approx(1)
     assert np.isnan(quality.rank_correlation(a, np.ones((10, 7)))).all()
     assert np.isnan(quality.rank_correlation(a[:, :2], b[:, :2])).all()
-    assert quality.top_k_overlap(np.array([4.0, 3, 2, 1, 0]), np.array([0.0, 3, 4, 0, 0]), 2) == 0.5
+    assert quality.top_k_overlap(np.array([4.0, 3, 2, 1, 0]), np.array([0.0, 4, 3, 1, 0]), 2) == pytest.approx(0.5)
+    assert quality.top_k_overlap(np.array([9.0, -8, 7, 1, 0]), np.array([1.0, 8, 7, 9, 0]), 3) == pytest.approx(2 / 3)
     assert np.isnan(quality.top_k_overlap(a[:, :2], b[:, :2], 2)).all()
 
 
@@ -113,3 +114,13 @@ def test_whole_numbers_that_cannot_move_a_little_are_refused():
     """Small displacements would be rounded to none, and every explanation be perfectly steady."""
     with pytest.raises(ValueError, match=r"inputs: Expected floats, which can move a little, found torch.int64"):
         quality.max_sensitivity(lambda points, rows: points.double().numpy(), torch.ones(2, 3).long(), 0.3)
+
+
+def test_explanations_that_name_one_feature_each_share_no_more_than_chance():
+    one, other = np.eye(49)[3], np.eye(49)[7]
+    assert quality.top_k_overlap(one, one, 5) == pytest.approx(1)
+    # four places left to the 48 that got nothing, for both alike
+    shares = np.array([1, *[4 / 48] * 48])
+    expected = (2 * shares[1] + 47 * shares[1] ** 2) / (shares**2).sum()
+    assert quality.top_k_overlap(one, other, 5) == pytest.approx(expected)
+    assert expected < 0.4
