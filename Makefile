@@ -1,5 +1,7 @@
 # `make demo` audits the three examples; `make test` runs the tests. Both set up what they need in .venv.
 PYTHON ?= python3
+# a worker a core, one thread each: threads of workers that share a core wait for one another
+PYTEST ?= -n logical --dist loadfile
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
@@ -21,7 +23,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

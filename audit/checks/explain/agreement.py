@@ -43,8 +43,9 @@ class Agreement(Check):
         Krishna et al. 2022 (the disagreement problem).
     """
 
+    version: ClassVar[int] = 2
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"rows": 64, "media": 24, "evaluations": 192, "background": 16},
+        Effort.QUICK: {"rows": 64, "media": 16, "evaluations": 192, "background": 16},
         Effort.EXHAUSTIVE: {"rows": 512, "media": 128, "evaluations": 4096, "background": 64},
     }
 

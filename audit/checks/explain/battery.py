@@ -85,7 +85,6 @@ class Battery(Check):
             "methods": (
                 "kernel_shap",
                 "lime",
-                "integrated_gradients",
                 "deep_lift",
                 "saliency",
                 "attention_rollout",

@@ -71,11 +71,11 @@ class Faithfulness(Check):
         Effort.QUICK: {
             "methods": ("kernel_shap", "lime", "integrated_gradients", "attention_rollout"),
             "rows": 48,
-            "media": 24,
+            "media": 16,
             "evaluations": 256,
             "background": 16,
             "random": 5,
-            "compared": 10,
+            "compared": 8,
         },
         Effort.EXHAUSTIVE: {
             "rows": 512,

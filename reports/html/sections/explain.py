@@ -12,6 +12,10 @@ _UNFAITHFUL = (
     "Do not show these explanations to anybody yet: what they point at moves the answer no more than chance does. "
     "Try more evaluations, another baseline or background, or another method."
 )
+_LESS_TRUE = (
+    "Reasons are less true for one group than for another. Raise the evaluations and measure that group with more "
+    "rows before its members are given reasons."
+)
 _SHOWS_THE_INPUT = (
     "An explanation that survives the destruction of the weights shows the input, not the model. Drop that method "
     "for this architecture."
@@ -121,14 +125,14 @@ SECTION = Section(
         ),
         Advice(
             "explain.groups/faithfulness_difference@*",
-            "Reasons are less true for one group than for another. Raise the evaluations and measure that group with more "
-            "rows before its members are given reasons.",
+            _LESS_TRUE,
             below=0.0,
         ),
+        Advice("explain.groups/faithfulness_difference@*", _LESS_TRUE, above=0.0),
         Advice(
             "explain.counterfactuals/distance_gap@*",
             "A group has farther to go for the same answer. Look at which columns it has to change and whether they are in "
-            "its power; among many groups one in twenty stands out by chance, so measure again with more rows.",
+            "its power.",
             above=0.0,
         ),
         Advice(
