@@ -69,7 +69,9 @@ class Guard:
             stack.enter_context(torch.inference_mode(False))
             stack.callback(random.setstate, random.getstate())
             stack.callback(np.random.set_state, np.random.get_state())  # noqa: NPY002 - the global state is the point
-            # models that draw from torch's global generators get the same draws for the same seed
+            # models that draw from global generators get the same draws for the same seed
+            random.seed(self._seed)
+            np.random.seed(self._seed % 2**32)  # noqa: NPY002 - the same
             cuda: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
             stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count()) if cuda else ()))
             torch.default_generator.manual_seed(self._seed)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from attacks.guard import Guard
 from audit.loading.prediction import Batches
 
 Predict: TypeAlias = Callable[[Tensor], Tensor]
@@ -73,9 +74,15 @@ class Game:
     def values(self, keep: Tensor) -> Tensor:
         """Scores of some coalitions, (n, m, outputs) float64.
 
+        A module is asked in eval mode; it and all global generators are left as they were.
+
         Args:
             keep: (m, players) bool, the players that stay, the same for all examples; or (n, m, players).
         """
+        with Guard(self.predict, tuple(self.inputs.shape[1:]), self.inputs.dtype):
+            return self._values(keep)
+
+    def _values(self, keep: Tensor) -> Tensor:
         n, m, b = len(self.inputs), keep.shape[-2], self.background.shape[1]
         keep = torch.nn.functional.pad(keep.to(self.inputs.device), (0, 1), value=True)  # for what is never removed
         unit = TILE // gcd(TILE, b)

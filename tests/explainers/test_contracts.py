@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 import torch
 
-from audit.explainers import game, gradients
+from audit.explainers import CompletenessError, game, gradients
 from tests.explainers.cases import CASES, WIDTH, Exact, inputs
 from tests.explainers.traces import assert_same, generators, state
 
@@ -52,6 +54,34 @@ def test_generators_weights_modes_and_hooks_stay(case):
             if isinstance(a, np.ndarray)
             else (torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b)
         )
+
+
+def test_a_model_in_training_mode_is_asked_in_eval_mode_and_stays_in_it(case):
+    model = Exact()
+    model.first = torch.nn.Sequential(model.first, torch.nn.BatchNorm1d(8))
+    expected = case(model, inputs(), BACKGROUND)
+    model.train()
+    before, kept = state(model), generators()
+    assert torch.equal(case(model, inputs(), BACKGROUND), expected)
+    assert_same(before, state(model))
+    assert torch.equal(kept[0], generators()[0])
+
+
+def test_a_model_that_draws_gets_the_same_draws_and_leaves_the_generators(case):
+    class Draws(Exact):
+        def forward(self, batch):
+            drawn = random.random() + np.random.random() + float(torch.rand(()))  # noqa: NPY002
+            return super().forward(batch) + drawn * batch[:, :1]
+
+    kept = generators()
+    found = []
+    for _ in range(2):
+        try:
+            found.append(case(Draws(), inputs(), BACKGROUND, seed=1).tolist())
+        except CompletenessError as refused:  # what changes between calls does not add up
+            found.append(str(refused))
+    assert found[0] == found[1]
+    assert random.getstate() == kept[2] and np.array_equal(np.random.get_state()[1], kept[1])  # noqa: NPY002
 
 
 def test_nothing_stays_behind_when_the_model_breaks(case):
