@@ -106,9 +106,9 @@ def players_of(game: Contest, i: int) -> Callable[[np.ndarray], np.ndarray]:
     return play
 
 
-def shapley(repeats: int) -> None:
+def shapley(repeats: int, width: int) -> None:
     """14 features, 64 examples, 512 evaluations: error and time against the exact values."""
-    game = untrained(64)
+    game = untrained(64, width)
     budget = 512
     truth = exact(game)
     model, x, baseline = game.predict, game.inputs, game.background
@@ -162,9 +162,8 @@ def shapley(repeats: int) -> None:
         if name != "the model alone, as many rows":
             error = relative(values.double(), truth[:, :, : values.shape[2]])
         show(Line("shapley", name, error, seconds, seconds / base, budget))
-    print(
-        f"{'':12}kernel_shap takes {base / found['the model alone, as many rows'][0]:.2f} times the bare forward passes"
-    )
+    ratio = base / found["the model alone, as many rows"][0]
+    print(f"{'':12}layers of {width}: kernel_shap takes {ratio:.2f} times the bare forward passes")
 
 
 def by_output(explain: Callable[[int], Tensor], outputs: int = 1) -> Tensor:
@@ -328,8 +327,8 @@ def metrics() -> None:
         show(Line("battery", f"{line.name}: Quantus", gap, theirs, theirs / ours, note=line.note))
 
 
-PARTS: dict[str, Callable[[int], None]] = {
-    "shapley": shapley,
+PARTS: dict[str, Callable[[int], object]] = {
+    "shapley": lambda repeats: [shapley(repeats, width) for width in (64, 128)],
     "games": lambda _: games(),
     "lime": surrogates,
     "paths": paths,

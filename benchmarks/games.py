@@ -53,11 +53,11 @@ class Contest:
     players: int
 
 
-def untrained(examples: int = 16) -> Contest:
+def untrained(examples: int = 16, width: int = 64) -> Contest:
     """An untrained network of 14 inputs and 3 outputs against one background row."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        layers = (nn.Linear(14, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
+        layers = (nn.Linear(14, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 3))
         net = nn.Sequential(*layers).eval()
     rows = torch.randn(examples + 1, 14, generator=torch.Generator().manual_seed(1))
     return Contest("untrained", net, rows[1:], rows[:1], None, 14)
