@@ -57,8 +57,8 @@ def kernel_shap(
     Raises:
         ValueError: an argument does not fit; the message names it.
     """
-    if isinstance(evaluations, str) and evaluations != "auto":
-        raise ValueError(f'evaluations: Expected a number or "auto", found {evaluations!r}.')
+    if evaluations != "auto" and not isinstance(evaluations, int):
+        raise ValueError(f'evaluations: Expected a whole number or "auto", found {evaluations!r}.')
     if not 0 < width < np.inf:
         raise ValueError(f"width: Expected a positive share of the largest value, found {width}; try 0.05.")
     pairs = Pairs(Game(predict, inputs, background, features, targets, batch_size), seed)

@@ -13,7 +13,7 @@ from audit.explaining.attention import portions
 from audit.explaining.attributions import attribute
 from audit.explaining.methods import applicable
 from audit.subject import Capability, Encoded, Modality, Subject
-from tests.checks.explain.conftest import WORDS, Bag, dataset, subject
+from tests.explaining.subjects import WORDS, Bag, dataset, subject
 
 #: how hard each word pulls attention, in both heads; special tokens and the mask do not
 PULL = torch.tensor([-9.0, -9.0, -9.0, -9.0, 2.0, 0.5, 1.0, 1.5, 2.5])

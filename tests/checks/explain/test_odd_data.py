@@ -21,8 +21,8 @@ from audit.checks.explain.selftest import Selftest
 from audit.checks.explain.shortcuts import Shortcuts
 from audit.checks.explain.steadiness import Steadiness
 from audit.subject import Modality
-from tests.checks.explain.conftest import dataset
 from tests.checks.explain.known_models import Linear, numbers, subject
+from tests.explaining.subjects import dataset
 
 FEW = {"evaluations": 32, "background": 8}
 

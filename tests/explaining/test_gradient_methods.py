@@ -11,8 +11,8 @@ from audit.explainers.segments import blur
 from audit.explaining.attributions import attribute, attribute_each
 from audit.explaining.methods import METHODS, applicable
 from audit.subject import Modality
-from tests.checks.explain.conftest import dataset, subject
-from tests.checks.explain.test_attributions import WORTH
+from tests.explaining.subjects import dataset, subject
+from tests.explaining.test_attributions import WORTH
 
 PROMISING = ("integrated_gradients", "deep_lift", "gradient_shap")
 KINDS = ("table", "picture", "words")

@@ -1,0 +1,5 @@
+"""The subjects whose explanations are known, for the tests here."""
+
+from tests.explaining.subjects import attentive, picture, table, words
+
+__all__ = ["attentive", "picture", "table", "words"]
