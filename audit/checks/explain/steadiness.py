@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 #: what an explanation is compared with -> the words for it
-KINDS = {"seeds": "another seed", "noise": "random noise", "attack": "the worst change found"}
+KINDS = {"seeds": "another seed", "noise": "random noise", "attack": "the worst case found"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Steadiness(Check):
 
     What it measures:
         The rank correlation of explanations, and the overlap of their strongest features or cells, before and after a
-        small change of the input that leaves the answer as it is: random noise, and the worst change found. The
+        small change of the input that leaves the answer as it is: random noise, and the worst case found. The
         latter is searched among points of random noise and along the path of an attacker who follows the gradient
         of the map's dissimilarity, on a copy of the model whose ReLUs are smoothed. For comparison, the same explanation
         is made with another seed and no change at all.
