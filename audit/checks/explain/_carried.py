@@ -70,6 +70,15 @@ def levels(values: NDArray[Any], least: int) -> Levels:
     )
 
 
+def lacking(data: Dataset, least: int) -> str | None:
+    """Why no protected attribute can be compared between groups; None where one can."""
+    if not data.groups:
+        return "no protected attribute is declared"
+    if all(len(levels(values, least).names) < 2 for values in data.groups.values()):
+        return f"no protected attribute has two groups of {least} rows"
+    return None
+
+
 def cells(inputs: Tensor, feature: Feature) -> tuple[Ints, Tensor]:
     """Which of its values a feature has in each row, (n,), and those values as encoded, (values, columns).
 

@@ -72,13 +72,9 @@ class Proxies(Check):
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """Needs an attribute with two groups."""
-        from audit.checks.explain._carried import levels
+        from audit.checks.explain._carried import lacking
 
-        if not data.groups:
-            return "no protected attribute is declared"
-        if all(len(levels(values, self.least).names) < 2 for values in data.groups.values()):
-            return f"no protected attribute has two groups of {self.least} rows"
-        return None
+        return lacking(data, self.least)
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
