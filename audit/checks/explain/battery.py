@@ -51,6 +51,9 @@ KINDS = {
     "effective_features": _Kind("features", "effective number of features, cells or words it names", 0),
 }
 
+#: of a movement; what lies beyond is single precision's own
+DIGITS = 5
+
 
 @dataclass(frozen=True)
 class Battery(Check):
@@ -79,7 +82,7 @@ class Battery(Check):
         (other units); Bhatt, Weller and Moura 2020 (complexity).
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {
             "methods": (
@@ -244,7 +247,8 @@ def _beside_chance(scores: Floats) -> tuple[Floats, Floats]:
 def _distance(before: Values, after: Values) -> Floats:
     from audit.explainers.quality import relative_distance
 
-    return np.array([relative_distance(a, b) if a.size else np.nan for a, b in zip(before, after, strict=True)])
+    moved = [relative_distance(a, b) if a.size else np.nan for a, b in zip(before, after, strict=True)]
+    return np.asarray(moved, dtype=np.float64).round(DIGITS)
 
 
 def _moved_by_chance(values: Values, draws: int, rng: np.random.Generator) -> Floats:
