@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,12 +57,12 @@ def levels(values: NDArray[Any], least: int) -> Levels:
         label = [
             "missing" if np.isnan(x) else f"({ends[p]}, {ends[p + 1]}]" for x, p in zip(number, place, strict=True)
         ]
+        order = [f"({low}, {high}]" for low, high in pairwise(ends)] + ["missing"]
     else:
         label = ["missing" if value is None else str(value) for value in values]
-    found, code, count = np.unique(np.array(label, dtype=str), return_inverse=True, return_counts=True)
-    if (count >= least).all():
-        return Levels(code, tuple(found.tolist()))
-    kept = [name for name, rows in zip(found.tolist(), count, strict=True) if rows >= least]
+        order = sorted(set(label))
+    count = Counter(label)
+    kept = [name for name in dict.fromkeys(order) if count[name] >= max(least, 1)]
     place_of = {name: i for i, name in enumerate(kept)}
     joined = np.array([place_of.get(name, len(kept)) for name in label])
     # too few even together: they count nowhere

@@ -52,7 +52,7 @@ class ProtectedReliance(Check):
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.TABULAR})
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
         Effort.QUICK: {
             "rows": 96,
@@ -255,12 +255,14 @@ def _dealt(data: Dataset, columns: list[int], rng: np.random.Generator) -> Tenso
 
 
 def _effects(found: Attributions, sample: Dataset, names: list[str]) -> list[tuple[str, str, Estimate]]:
-    """Mean Shapley value of each attribute in each of its groups."""
+    """Mean Shapley value of each attribute in each of its groups; numbers of many values are cut at their quartiles."""
+    from audit.checks.explain._carried import levels
+
     values = np.stack(found.values)
     out = []
     for feature in _protected(sample):
-        of_row = np.array([str(value) for value in sample.groups[feature.name]])
-        for group in sorted(set(of_row)):
-            of_group = values[of_row == group, names.index(feature.name)]
+        groups = levels(sample.groups[feature.name], least=1)
+        for code, group in enumerate(groups.names):
+            of_group = values[groups.code == code, names.index(feature.name)]
             out.append((feature.name, group, statistics.mean(of_group, UNIT)))
     return out

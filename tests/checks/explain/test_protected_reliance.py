@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -117,3 +119,15 @@ def test_many_combinations_are_not_tried():
     found = ProtectedReliance(**SMALL).run(subject(Linear([1.0, 0.0, 1.0, 0.0])), both, rng).estimates
     assert "combinations" in found["flips@all together"].reason
     assert found["flips@x0"].value > 0.1
+
+
+def test_a_number_of_many_values_is_cut_at_its_quartiles():
+    rng = np.random.default_rng(0)
+    data = numbers(rng.normal(size=(200, 2)), rng.integers(0, 2, 200))
+    age = data.inputs[:, 0].numpy()
+    data = replace(data, groups={"x0": age.astype(object)})
+    found = ProtectedReliance(rows=100, evaluations=16, shuffles=2).run(subject(Linear([1.0, 1.0])), data, rng)
+    rows = found.tables[1].rows
+    assert len(rows) == 4 and rows[0][1].startswith("(-inf, ")
+    means = [row[2].value for row in rows]
+    assert means == sorted(means)  # the model likes the attribute
