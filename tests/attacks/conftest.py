@@ -20,9 +20,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def digits(trained: tuple[nn.Module, Tensor, Tensor]) -> tuple[nn.Module, Tensor, Tensor]:
+    """The net in eval mode, 60 test images (60, 1, 8, 8) in [0, 1], and their labels; no gradients of other tests."""
+    trained[0].zero_grad()
+    return trained
+
+
 @pytest.fixture(scope="session")
-def digits() -> tuple[nn.Module, Tensor, Tensor]:
-    """The net in eval mode, 60 test images (60, 1, 8, 8) in [0, 1], and their labels."""
+def trained() -> tuple[nn.Module, Tensor, Tensor]:
+    """What `digits` gives."""
     images, labels = load_digits(return_X_y=True)
     inputs = torch.tensor(images / 16, dtype=torch.float32).view(-1, 1, 8, 8)
     labels = torch.tensor(labels)
@@ -43,5 +50,4 @@ def digits() -> tuple[nn.Module, Tensor, Tensor]:
                 optimiser.zero_grad()
                 functional.cross_entropy(model(inputs[rows]), labels[rows]).backward()
                 optimiser.step()
-    model.zero_grad()
     return model.eval(), inputs[1400:1460], labels[1400:1460]

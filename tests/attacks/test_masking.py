@@ -45,8 +45,8 @@ SIGNS = {
 
 
 @pytest.fixture(scope="module")
-def plain(digits):
-    model, inputs, labels = digits
+def plain(trained):
+    model, inputs, labels = trained
     return attacks.evaluate(model, inputs, labels, Threat("linf", EPS), effort="quick")
 
 

@@ -124,7 +124,6 @@ def test_calls_are_counted_and_nothing_is_left_behind(universal: bool, digits: t
     model, inputs, labels = digits
     entered: list[int] = []
     left: list[int] = []
-    model.zero_grad()  # of another test's
     model.train()
 
     def counted(x: Tensor) -> Tensor:

@@ -157,7 +157,6 @@ def test_calls_are_counted_and_nothing_is_left_behind(digits: tuple) -> None:
     model, inputs, labels = digits
     entered = []
     handle = model.register_forward_pre_hook(lambda _, args: entered.append(len(args[0])))
-    model.zero_grad()  # of another test's
     model.train()
     state, before = torch.get_rng_state(), {k: v.clone() for k, v in model.state_dict().items()}
     found = attack(model, inputs, labels, samples=8, refinements=2)
