@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from audit.errors import DataError, nearest
-from audit.fairness import intervals
+from audit.fairness import inference, rates
 from audit.fairness.grouping import class_codes, class_values, group_codes
-from audit.statistics import LEVEL, undefined
-from reports.record import Estimate, Outcome
-
-
-class Cells(NamedTuple):
-    """Which cells of the (true, predicted) table a rate counts; entries are "positive", "negative" or None (both)."""
-
-    given_true: str | None
-    given_predicted: str | None
-    hit_true: str | None
-    hit_predicted: str | None
-
-
-#: rate -> rows it is taken over, and rows that count as hits
-RATES: dict[str, Cells] = {
-    "selection_rate": Cells(None, None, None, "positive"),
-    "base_rate": Cells(None, None, "positive", None),
-    "true_positive_rate": Cells("positive", None, "positive", "positive"),
-    "false_negative_rate": Cells("positive", None, "positive", "negative"),
-    "false_positive_rate": Cells("negative", None, "negative", "positive"),
-    "true_negative_rate": Cells("negative", None, "negative", "negative"),
-    "positive_predictive_value": Cells(None, "positive", "positive", "positive"),
-    "negative_predictive_value": Cells(None, "negative", "negative", "negative"),
-}
-ACCURACY = "accuracy"
-
-
-class Decision(NamedTuple):
-    """What `Cube.test` concludes, and from which disparity."""
-
-    outcome: Outcome
-    disparity: Estimate
+from audit.fairness.inference import Decision
+from audit.fairness.rates import Proportions
+from audit.statistics import LEVEL
+from reports.record import Estimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +28,25 @@ class Cube:
         classes: class values, in the order of the other axes.
         counts: (g, k, k) sums of weights.
         squares: (g, k, k) sums of squared weights, for the effective sample size.
+        rows: (g, k, k) numbers of rows, unweighted.
         positive: index of the class that rates call positive.
+        attributes: names of the parts of a tuple key; empty where keys are single values.
+        moments: (g, k * k, k * k) sums over clusters of v v', where v is a cluster's (k * k,) weighted cell totals
+            within the group; None where rows are independent.
+        clusters: (g,) clusters with rows in the group, or None.
+        crossing: clusters with rows in more than one group, or None.
     """
 
     groups: tuple[Hashable, ...]
     classes: tuple[Any, ...]
     counts: NDArray[np.float64]
     squares: NDArray[np.float64]
+    rows: NDArray[np.int64]
     positive: int
+    attributes: tuple[str, ...] = ()
+    moments: NDArray[np.float64] | None = None
+    clusters: NDArray[np.int64] | None = None
+    crossing: int | None = None
 
     @classmethod
     def count(
@@ -117,7 +100,9 @@ class Cube:
             classes=known,
             counts=np.bincount(cell, w, size).astype(np.float64).reshape(shape),
             squares=np.bincount(cell, w * w, size).astype(np.float64).reshape(shape),
+            rows=np.bincount(cell, minlength=size).astype(np.int64).reshape(shape),
             positive=known.index(positive),
+            attributes=tuple(map(str, groups)) if isinstance(groups, Mapping | pd.DataFrame) else (),
         )
 
     def rate(self, name: str) -> dict[Hashable, Estimate]:
@@ -129,23 +114,7 @@ class Cube:
         Raises:
             DataError: the rate is unknown.
         """
-        p, n = self._proportions(name)
-        z = float(stats.norm.ppf(0.5 + LEVEL / 2))
-        out: dict[Hashable, Estimate] = {}
-        for group, value, size in zip(self.groups, p, n, strict=True):
-            if size == 0:
-                out[group] = undefined(f"no rows to take the {name.replace('_', ' ')} over", unit="fraction")
-                continue
-            low, high = intervals.wilson(value[None], size[None], z)
-            out[group] = Estimate(
-                value=float(value),
-                low=float(low[0]),
-                high=float(high[0]),
-                n=round(float(size)),
-                method="Wilson 95 %",
-                unit="fraction",
-            )
-        return out
+        return inference.rate(self, name)
 
     def disparity(
         self,
@@ -168,54 +137,7 @@ class Cube:
         Raises:
             DataError: the rate, the kind or the reference is unknown.
         """
-        if kind not in ("difference", "ratio"):
-            raise DataError(f"Expected kind to be difference or ratio, found {kind!r}.")
-        p, n = self._proportions(name)
-        n_total = round(float(n.sum()))
-        seen = n > 0
-        if reference is not None and reference not in self.groups:
-            raise DataError(
-                f"Expected a group as reference, found {reference!r}{nearest(str(reference), map(str, self.groups))}"
-            )
-        if int(seen.sum()) < 2:
-            return undefined("fewer than two groups have rows", n=n_total)
-        p, n = p[seen], n[seen]
-        keys = [group for group, there in zip(self.groups, seen, strict=True) if there]
-        if reference is not None and reference not in keys:
-            return undefined(f"the reference group {reference!r} has no rows", n=n_total)
-        z = intervals.critical(len(keys), "pairs" if reference is None else "reference", alpha)
-        low, high = intervals.wilson(p, n, z)
-        chosen = ~np.eye(len(keys), dtype=bool)
-        if reference is not None:
-            at = keys.index(reference)
-            only = np.zeros_like(chosen)
-            only[at, :] = only[:, at] = True
-            chosen &= only
-        method = f"{'Tukey' if reference is None else 'Sidak'} over {len(keys)} groups, {100 * (1 - alpha):g} %"
-        if kind == "difference":
-            value, lower, upper = intervals.difference(p, low, high)
-            # both orders of a pair are present, so the largest signed one is the largest absolute one
-            v = float(value[chosen].max())
-            return Estimate(
-                value=v,
-                low=min(max(0.0, float(lower[chosen].max())), v),
-                high=min(1.0, float(upper[chosen].max())),
-                n=n_total,
-                method=f"Newcombe, {method}",
-                unit="fraction",
-            )
-        if not p.any():
-            return undefined("the rate is 0 in every group", n=n_total)
-        value, lower, upper = intervals.ratio(p, low, high)
-        defined = chosen & np.isfinite(value)
-        v = min(1.0, float(value[defined].min()))
-        return Estimate(
-            value=v,
-            low=min(v, float(np.nanmin(lower[defined]))),
-            high=max(v, min(1.0, float(np.nanmin(upper[defined])))),
-            n=n_total,
-            method=f"MOVER, {method}",
-        )
+        return inference.disparity(self, name, kind, reference, alpha)
 
     def test(self, name: str, margin: float = 0.1, alpha: float = 0.05) -> Decision:
         """Is the largest difference over all groups beyond the margin?
@@ -228,37 +150,18 @@ class Cube:
             margin: largest difference that is tolerated.
             alpha: family-wise error over all groups.
         """
-        found = self.disparity(name, alpha=alpha)
-        if found.value is None:
-            return Decision(Outcome.INSUFFICIENT, found)
-        assert found.low is not None and found.high is not None
-        if found.low > margin:
-            return Decision(Outcome.FAIL, found)
-        complete = bool((self._proportions(name)[1] > 0).all())
-        return Decision(Outcome.PASS if complete and found.high <= margin else Outcome.INSUFFICIENT, found)
+        return inference.test(self, name, margin, alpha)
 
-    def _proportions(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Rate (0 where undefined) and Kish's effective n (0 where undefined) of each group."""
-        k = len(self.classes)
-        if name == ACCURACY:
-            given, hit = np.ones((k, k), dtype=bool), np.eye(k, dtype=bool)
-        elif name in RATES:
-            cells = RATES[name]
-            given = self._mask(cells.given_true, cells.given_predicted)
-            hit = self._mask(cells.hit_true, cells.hit_predicted)
-        else:
-            raise DataError(f"Expected the name of a rate, found {name!r}{nearest(name, [*RATES, ACCURACY])}")
-        total = self.counts[:, given].sum(1)
-        squares = self.squares[:, given].sum(1)
-        there = total > 0
-        p = np.divide(self.counts[:, given & hit].sum(1), total, out=np.zeros_like(total), where=there)
-        n = np.divide(total**2, squares, out=np.zeros_like(total), where=there)
-        return np.clip(p, 0, 1), n
+    def proportions(self, name: str) -> Proportions:
+        """A rate of every group as hits over total.
 
-    def _mask(self, true: str | None, predicted: str | None) -> NDArray[np.bool_]:
-        positive = np.arange(len(self.classes)) == self.positive
-        sides = {None: np.ones_like(positive), "positive": positive, "negative": ~positive}
-        return np.outer(sides[true], sides[predicted])
+        Raises:
+            DataError: the rate is unknown, or is not one proportion (balanced accuracy).
+        """
+        parts = rates.parts(self, name)
+        if name in (rates.BALANCED, rates.F1):
+            raise DataError(f"Expected a rate that is one proportion, found {name!r}; try rates.parts.")
+        return rates.proportions(self, parts[0])
 
 
 def _describe(weights: NDArray[np.float64]) -> str:
