@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import attacks
 from audit.cli import hardening as command
-from audit.hardening.comparison import change
+from audit.comparison import change
 from reports.record import Measured, read_record
 from tests.conftest import Files
 

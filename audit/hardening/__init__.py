@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "harden"]
 
+HEADER = (
+    "# Audits the hardened model beside it; written by `audit harden`, with the settings of the plan it was given.\n"
+)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -58,9 +62,11 @@ def harden(
         AssayError: the model cannot be trained, or something in the plan does not fit; nothing was lost.
         KeyboardInterrupt: what is done is kept.
     """
-    from audit.hardening import checkpoint, comparison, training
+    from audit import comparison as audits
+    from audit.hardening import comparison, training
     from audit.judgement import read_policy
     from audit.plan import read_plan
+    from audit.rewriting import write_model, write_plan
     from audit.runner import choose, preflight, run
     from audit.setup import subject_and_data
     from audit.store import Store
@@ -80,17 +86,18 @@ def harden(
     training.refuse(subject, dataset)
     preflight(subject, dataset)
     hardened = training.train(plan, subject, dataset, out / "training.pt", watch)
-    written = checkpoint.write(plan, root, subject, hardened.model, out)
+    name = write_model(plan, root, subject, hardened.model, out)
+    written = write_plan(plan, name, out, "hardened", HEADER)
     training.describe(hardened, out / "training.json")
     after = subject_and_data(read_plan(written), out)[0]
     progress = progress or (lambda _: Silent())
     settings = (checks, plan.effort, plan.seed)
     first = run(subject, dataset, *settings, out / "before", plan.policy, progress("before"))
     second = run(after, dataset, *settings, out / "after", plan.policy, progress("after"))
-    rows = comparison.rows(first, second)
+    rows = audits.rows(first, second)
     entry = comparison.entry(plan, subject, after, dataset, hardened, rows, Store(out / "after"))
-    comparison.write(rows, entry, out / "comparison.json")
-    whole = comparison.joined(second, entry)
+    audits.write(rows, entry, out / "comparison.json")
+    whole = audits.joined(second, entry, comparison.CARD)
     write_all(whole, out / "after")
     assert isinstance(entry.evidence, Measured)
     return Outcome(first, whole, entry.evidence.tables[0])

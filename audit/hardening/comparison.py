@@ -1,35 +1,29 @@
-"""Before and after, on the same rows."""
+"""What hardening changed: before and after, on the same rows."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from audit import statistics
+from audit.comparison import ROWS, Row, brier, right, stands
+from audit.fairness.attributes import masks
 from reports.record import (
     Card,
     Curves,
     Entry,
     Estimate,
-    Frozen,
     Measured,
     Point,
-    Record,
     Table,
     Unit,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
     from attacks import Hardened
-    from audit.checks.robustness._space import Space
     from audit.datasets import Dataset
     from audit.plan import Plan
     from audit.store import Store
@@ -37,7 +31,6 @@ if TYPE_CHECKING:
 
 NAME = "robustness.hardening"
 ACCURACY = "fit.accuracy/accuracy"
-ROWS = {"quick": 120, "standard": 500, "exhaustive": 1000}
 
 CARD = Card(
     id=NAME,
@@ -55,54 +48,6 @@ CARD = Card(
     references="Madry et al. 2018 (adversarial training); Zhang et al. 2019 (TRADES); de Jorge et al. 2022 (N-FGSM); "
     "Rice et al. 2020 (early stopping); Agresti and Min 2005 (paired proportions).",
 )
-
-
-class Row(Frozen):
-    """One estimate of both audits."""
-
-    check: str
-    name: str
-    headline: bool
-    before: Estimate
-    after: Estimate
-    change: Estimate
-
-    @property
-    def subject(self) -> str:
-        """`check.id/estimate`."""
-        return f"{self.check}/{self.name}"
-
-
-def rows(before: Record, after: Record) -> tuple[Row, ...]:
-    """Every estimate that both records hold, in the order of the first."""
-    others = dict(_measured(after))
-    pairs = [(check, old, others[check]) for check, old in _measured(before) if check in others]
-    return tuple(
-        Row(
-            check=check,
-            name=name,
-            headline=name in old.headline,
-            before=old.estimates[name],
-            after=new.estimates[name],
-            change=change(old.estimates[name], new.estimates[name]),
-        )
-        for check, old, new in pairs
-        for name in sorted(old.estimates.keys() & new.estimates.keys(), key=lambda n: (n not in old.headline, n))
-    )
-
-
-def _measured(record: Record) -> Iterator[tuple[str, Measured]]:
-    return (
-        (e.unit.check, e.evidence) for e in record.evidence if isinstance(e.evidence, Measured) and e.unit.check != NAME
-    )
-
-
-def change(before: Estimate, after: Estimate) -> Estimate:
-    """After - before; exact where both are, else with an interval that would hold for independent rows too."""
-    found = statistics.difference(after, before)
-    if found.value is None or found.low != found.high:
-        return found
-    return statistics.exact(found.value, found.n, found.unit, method="exact difference")
 
 
 def entry(
@@ -141,25 +86,24 @@ def measure(
     sample = dataset.sample(ROWS[plan.effort], rng)
     here = space(before, dataset, sample)
     budget = f"{wish.norm}:{wish.eps:.4g}"
-    stands = [_stands(here, subject, plan) for subject in (before, after)]
-    right = [subject.scores(dataset).argmax(1).numpy() == dataset.labels.numpy() for subject in (before, after)]
-    brier = [_brier(subject, dataset) for subject in (before, after)]
+    both = (before, after)
+    standing = [stands(here, subject, wish.norm, wish.eps, str(plan.effort), plan.seed) for subject in both]
+    correct = [right(subject, dataset) for subject in both]
+    scores = [brier(subject, dataset) for subject in both]
     estimates = {
-        f"robust_accuracy_change@{budget}": statistics.paired_difference(stands[1], stands[0]),
-        "accuracy_change": statistics.paired_difference(right[1], right[0]),
-        "brier_score_change": statistics.mean(brier[1] - brier[0]),
+        f"robust_accuracy_change@{budget}": statistics.paired_difference(standing[1], standing[0]),
+        "accuracy_change": statistics.paired_difference(correct[1], correct[0]),
+        "brier_score_change": statistics.mean(scores[1] - scores[0]),
     }
     headline = tuple(estimates)
     estimates |= {
         f"robust_accuracy_{when}@{budget}": statistics.proportion(int(one.sum()), len(one))
-        for when, one in zip(("before", "after"), stands, strict=True)
+        for when, one in zip(("before", "after"), standing, strict=True)
     }
-    for attribute, values in dataset.groups.items():
-        for group in sorted({str(v) for v in values}):
-            of_group = np.array([str(v) == group for v in values])
-            estimates[f"accuracy_change@{attribute}={group}"] = statistics.paired_difference(
-                right[1][of_group], right[0][of_group]
-            )
+    estimates |= {
+        f"accuracy_change@{attribute}={group}": statistics.paired_difference(correct[1][mask], correct[0][mask])
+        for (attribute, group), mask in masks(dataset).items()
+    }
     undone = [str(line.epoch) for line in hardened.history if line.overfitted]
     notes = [
         f"Trained with the recipe {wish.recipe} against {budget} in {here.unit}; the weights are those of epoch "
@@ -176,22 +120,6 @@ def measure(
         figures=(_curve(hardened),),
         notes=tuple(notes),
     )
-
-
-def _stands(here: Space, subject: Subject, plan: Plan) -> NDArray[np.bool_]:
-    wish = plan.harden
-    assert wish.eps is not None
-    found = here.evaluate(subject, wish.norm, wish.eps, str(plan.effort), plan.seed)
-    stands: NDArray[np.bool_] = (found.robust & found.clean_correct).cpu().numpy()
-    return stands
-
-
-def _brier(subject: Subject, dataset: Dataset) -> NDArray[np.float64]:
-    """Squared distance of each row's probabilities from the truth, (n,)."""
-    p = subject.scores(dataset).double().softmax(1).numpy()
-    truth = np.eye(len(dataset.classes))[dataset.labels.numpy()]
-    distance: NDArray[np.float64] = ((p - truth) ** 2).sum(1)
-    return distance
 
 
 def _table(compared: tuple[Row, ...], paired: dict[str, Estimate], budget: str) -> Table:
@@ -229,19 +157,3 @@ def _curve(hardened: Hardened) -> Curves:
         note="Epoch 0 is the model before. Where the curve after ten steps falls while that after one step rises, "
         "training overfits to the single step.",
     )
-
-
-def write(compared: tuple[Row, ...], entry: Entry, path: Path) -> None:
-    """Write every estimate of both audits, and the comparison itself, as JSON."""
-    from reports.artefacts import write_text
-
-    document = {
-        "comparison": entry.model_dump(mode="json"),
-        "rows": [row.model_dump(mode="json") for row in compared],
-    }
-    write_text(path, json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def joined(record: Record, entry: Entry) -> Record:
-    """The record of the hardened model with the comparison in it."""
-    return record.model_copy(update={"evidence": (*record.evidence, entry), "cards": (*record.cards, CARD)})

@@ -20,7 +20,6 @@ from audit.subject import Capability, Modality
 
 if TYPE_CHECKING:
     from audit.datasets import Dataset
-    from audit.loading.wrapping import Wrapped
     from audit.plan import Plan
     from audit.subject import Subject
 
@@ -104,11 +103,6 @@ def train(
         return hardened
     inner = cast(Scaled, hardened.model).model
     return Hardened(inner, hardened.history, hardened.best, hardened.forwards, hardened.backwards)
-
-
-def network(model: nn.Module) -> nn.Module:
-    """What the factory built, inside the wrapper a loader puts around it."""
-    return cast("Wrapped", model).network
 
 
 def describe(hardened: Hardened, path: Path) -> None:
