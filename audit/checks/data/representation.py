@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 from audit import statistics
 from audit.check import Check
 from audit.checks.data._rows import splits
-from audit.checks.fairness._groups import NO_GROUPS, attributes, group_name, positive_class
+from audit.fairness.attributes import NO_GROUPS, crossed, group_name, positive
 from reports.record import Bar, Bars, Cell, Estimate, Figure, Measured, Table
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Representation(Check):
         estimates: dict[str, Estimate] = {}
         headline: list[str] = []
         tables, figures, notes = [], list[Figure](), list[str]()
-        cubes = {split: _cubes(part, self.depth) for split, part in splits(data).items()}
+        cubes = _cubes(splits(data), self.depth)
         for attribute, cube in cubes["test"].items():
             base = cube.rate("base_rate")
             sizes = {group: rate.n for group, rate in base.items()}
@@ -96,7 +97,7 @@ class Representation(Check):
                         "base rate",
                     ),
                     rows=tuple(rows),
-                    note=f"Base rate: share of the group whose true label is {data.classes[positive_class(data)]!r}.",
+                    note=f"Base rate: share of the group whose true label is {data.classes[positive(data)]!r}.",
                 )
             )
             figures.append(
@@ -113,15 +114,29 @@ class Representation(Check):
         )
 
 
-def _cubes(data: Dataset, depth: int) -> dict[str, Cube]:
-    """One cube an attribute; the labels stand for the predictions, which play no part here."""
+def _cubes(parts: Mapping[str, Dataset], depth: int) -> dict[str, dict[str, Cube]]:
+    """One cube a split and attribute; the labels stand for the predictions, which play no part here.
+
+    Groups are made over all splits together, so that numbers are cut at the same places.
+    """
     from audit.fairness import Cube
 
-    labels = data.labels.numpy()
-    return {
-        name: Cube.count(labels, labels, groups, classes=range(len(data.classes)), positive=positive_class(data))
-        for name, groups in attributes(data, depth).items()
-    }
+    first = next(iter(parts.values()))
+    named = [name for name in first.groups if all(name in part.groups for part in parts.values())]
+    columns = {name: np.concatenate([part.groups[name] for part in parts.values()]) for name in named}
+    found = crossed(columns, depth)
+    out: dict[str, dict[str, Cube]] = {}
+    start = 0
+    for split, part in parts.items():
+        labels, own = part.labels.numpy(), slice(start, start + len(part))
+        start += len(part)
+        out[split] = {
+            name: Cube.count(
+                labels, labels, groups.column()[own], classes=range(len(part.classes)), positive=positive(part)
+            )
+            for name, groups in found.items()
+        }
+    return out
 
 
 def _bar(name: str, share: Estimate, series: str) -> list[Bar]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,71 +12,18 @@ from torch import Tensor
 
 from audit.datasets.types import FeatureKind
 from audit.explaining.players import log_odds
+from audit.fairness.attributes import VALUES
 
 if TYPE_CHECKING:
     from audit.datasets import Dataset, Feature
+    from audit.fairness.attributes import Levels
     from audit.subject import Subject
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-#: values of a numeric feature that are told apart, and quantiles of a protected number
-VALUES, QUANTILES = 32, 4
 #: changes of the log-odds that are rounding, as a share of their largest magnitude
 ROUNDING = 1e-5
-
-
-@dataclass(frozen=True)
-class Levels:
-    """Groups of one attribute: `code` (n,) the group of each row, `names` what they are called."""
-
-    code: Ints
-    names: tuple[str, ...]
-
-    @property
-    def compared(self) -> range:
-        """Groups held against all others; one of two says it all."""
-        return range(1 if len(self.names) == 2 else len(self.names))
-
-
-def levels(values: NDArray[Any], least: int) -> Levels:
-    """Groups of an attribute; numbers of many values are cut at their quartiles, small groups are joined.
-
-    Args:
-        values: (n,) as the data set has them.
-        least: rows below which groups are joined to one, "others".
-    """
-    known = [value for value in values if value is not None]
-    if len(set(known)) > VALUES and all(isinstance(value, int | float | np.number) for value in known):
-        number = np.array([np.nan if value is None else float(value) for value in values])
-        cuts = np.unique(np.nanquantile(number, np.linspace(0, 1, QUANTILES + 1)[1:-1]))
-        ends = ["-inf", *(f"{cut:g}" for cut in cuts), "inf"]
-        place = np.searchsorted(cuts, number, side="left")
-        label = [
-            "missing" if np.isnan(x) else f"({ends[p]}, {ends[p + 1]}]" for x, p in zip(number, place, strict=True)
-        ]
-        order = [f"({low}, {high}]" for low, high in pairwise(ends)] + ["missing"]
-    else:
-        label = ["missing" if value is None else str(value) for value in values]
-        order = sorted(set(label))
-    count = Counter(label)
-    kept = [name for name in dict.fromkeys(order) if count[name] >= max(least, 1)]
-    place_of = {name: i for i, name in enumerate(kept)}
-    joined = np.array([place_of.get(name, len(kept)) for name in label])
-    # too few even together: they count nowhere
-    enough = (joined == len(kept)).sum() >= least
-    return Levels(
-        joined if enough else np.where(joined == len(kept), -1, joined), (*kept, *(["others"] if enough else []))
-    )
-
-
-def lacking(data: Dataset, least: int) -> str | None:
-    """Why no protected attribute can be compared between groups; None where one can."""
-    if not data.groups:
-        return "no protected attribute is declared"
-    if all(len(levels(values, least).names) < 2 for values in data.groups.values()):
-        return f"no protected attribute has two groups of {least} rows"
-    return None
 
 
 def cells(inputs: Tensor, feature: Feature) -> tuple[Ints, Tensor]:

@@ -19,8 +19,8 @@ from audit import statistics
 from reports.record import Estimate
 
 if TYPE_CHECKING:
-    from audit.checks.explain._carried import Levels
     from audit.datasets import Dataset
+    from audit.fairness.attributes import Levels
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]

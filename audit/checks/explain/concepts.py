@@ -129,12 +129,12 @@ def _concepts(source: Dataset, shown: Dataset) -> Iterator[tuple[str, NDArray[np
     """Name -> which of the examples show it; thresholds come from all the rows that the examples were drawn from."""
     import torch
 
-    from audit.checks.fairness._groups import group_masks
     from audit.datasets import FeatureKind
+    from audit.fairness.attributes import masks
 
-    masks = group_masks(shown)
-    for (attribute, group), mask in masks.items():
-        groups = [g for a, g in masks if a == attribute]
+    rows_of = masks(shown)
+    for (attribute, group), mask in rows_of.items():
+        groups = [g for a, g in rows_of if a == attribute]
         if len(groups) != 2 or group == groups[0]:  # of two groups the second is the first turned round
             yield f"{attribute} = {group}", mask
     assert isinstance(source.inputs, torch.Tensor) and isinstance(shown.inputs, torch.Tensor)

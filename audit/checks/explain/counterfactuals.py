@@ -198,15 +198,15 @@ def _groups(
     sample: Dataset, nearest: _Nearest, overall: Estimate
 ) -> tuple[dict[str, Estimate], tuple[Table, ...], tuple[Bars, ...]]:
     """How far each protected group has to go, beside all others."""
-    from audit.checks.fairness._groups import group_masks
+    from audit.fairness.attributes import masks
 
     estimates: dict[str, Estimate] = {}
     rows: list[tuple[Cell, ...]] = []
     bars = []
-    masks = group_masks(sample)
+    rows_of = masks(sample)
     # groups of an attribute whose gap is known; an attribute of many values must not blur the others
     known: dict[str, int] = {}
-    for (attribute, _), mask in masks.items():
+    for (attribute, _), mask in rows_of.items():
         known[attribute] = known.get(attribute, 0) + int((mask & nearest.there).sum() > 1)
 
     def compared(mask: NDArray[np.bool_], together: int) -> list[Estimate]:
@@ -216,7 +216,7 @@ def _groups(
             *(statistics.proportion(int(there[part].sum()), int(part.sum()), together) for part in (mask, ~mask)),
         ]
 
-    for (attribute, group), mask in masks.items():
+    for (attribute, group), mask in rows_of.items():
         name = f"{attribute}={group}"
         own, _, share, _ = compared(mask, 1)
         of = known[attribute] if known[attribute] > 2 else 1  # of two groups one gap says it all

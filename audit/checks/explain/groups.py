@@ -15,9 +15,9 @@ from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from audit.checks.explain._carried import Levels
     from audit.datasets import Dataset
     from audit.explaining.examples import Examples
+    from audit.fairness.attributes import Levels
     from audit.subject import Subject
 
     Floats = NDArray[np.float64]
@@ -82,14 +82,14 @@ class Groups(Check):
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """Needs an attribute with two groups."""
-        from audit.checks.explain._carried import lacking
+        from audit.fairness.attributes import lacking
 
         return lacking(data, self.least)
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.explain._carried import levels
         from audit.explaining.examples import Examples
+        from audit.fairness.attributes import levels
 
         groups = {name: levels(values, self.least) for name, values in data.groups.items()}
         groups = {name: found for name, found in groups.items() if len(found.names) > 1}

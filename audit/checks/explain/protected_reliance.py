@@ -210,8 +210,9 @@ class ProtectedReliance(Check):
         """Share of rows whose answer some other value turns, or whose score it moves, and the p-value of the groups."""
         import torch
 
-        from audit.checks.explain._carried import VALUES, levels, respond, tested
+        from audit.checks.explain._carried import respond, tested
         from audit.datasets import FeatureKind
+        from audit.fairness.attributes import VALUES, levels
 
         sample = data.sample(self.people, rng)
         assert isinstance(sample.inputs, torch.Tensor)
@@ -256,7 +257,7 @@ def _dealt(data: Dataset, columns: list[int], rng: np.random.Generator) -> Tenso
 
 def _effects(found: Attributions, sample: Dataset, names: list[str]) -> list[tuple[str, str, Estimate]]:
     """Mean Shapley value of each attribute in each of its groups; numbers of many values are cut at their quartiles."""
-    from audit.checks.explain._carried import levels
+    from audit.fairness.attributes import levels
 
     values = np.stack(found.values)
     out = []

@@ -16,8 +16,9 @@ from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from audit.checks.explain._carried import Levels, Response
+    from audit.checks.explain._carried import Response
     from audit.datasets import Dataset, Feature
+    from audit.fairness.attributes import Levels
     from audit.subject import Subject
 
     Floats = NDArray[np.float64]
@@ -72,13 +73,13 @@ class Proxies(Check):
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """Needs an attribute with two groups."""
-        from audit.checks.explain._carried import lacking
+        from audit.fairness.attributes import lacking
 
         return lacking(data, self.least)
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.explain._carried import levels
+        from audit.fairness.attributes import levels
 
         sample = data.sample(self.people, rng)
         rows = np.sort(rng.choice(len(sample), size=min(self.rows, len(sample)), replace=False))

@@ -9,7 +9,7 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check
-from audit.checks.fairness._groups import NO_GROUPS, group_masks, positive_class
+from audit.fairness.attributes import NO_GROUPS, masks, positive
 from reports.record import Cell, Curves, Measured, Point, Table
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ class Calibration(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        at = positive_class(data)
+        at = positive(data)
         probability = subject.scores(data).double().softmax(1)[:, at].numpy()
         true = data.labels.numpy() == at
         estimates, rows = {}, list[tuple[Cell, ...]]()
         points: dict[str, list[Point]] = {name: [] for name in data.groups}
-        for (attribute, group), mask in group_masks(data).items():
+        for (attribute, group), mask in masks(data).items():
             gap = statistics.mean(probability[mask] - true[mask], unit="fraction")
             estimates[f"calibration_gap@{attribute}={group}"] = gap
             rows.append((attribute, group, int(mask.sum()), gap))

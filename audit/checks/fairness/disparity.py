@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from audit.check import Check
-from audit.checks.fairness._groups import NO_GROUPS, cubes
+from audit.checks.fairness._groups import cubes
+from audit.fairness.attributes import NO_GROUPS
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audit.check import Check
-from audit.checks.fairness._groups import NO_GROUPS, cubes, group_name, positive_class
+from audit.checks.fairness._groups import cubes
+from audit.fairness.attributes import NO_GROUPS, group_name, positive
 from reports.record import Bar, Bars, Cell, Estimate, Figure, Measured, Table
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Rates(Check):
                     note="The line is the selection rate over all rows.",
                 )
             )
-        favourable = data.classes[positive_class(data)]
+        favourable = data.classes[positive(data)]
         declared = "declared" if data.favourable is not None else "taken because none is declared (the last class)"
         return Measured(
             estimates=estimates,

@@ -59,20 +59,20 @@ class Groups(Check):
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """See `Check.unfit`."""
-        from audit.checks.fairness._groups import NO_GROUPS
         from audit.checks.robustness._space import unfit
+        from audit.fairness.attributes import NO_GROUPS
 
         return unfit(data) if data.groups else NO_GROUPS
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.checks.fairness._groups import group_masks
         from audit.checks.robustness._grid import draw_seed
         from audit.checks.robustness._space import fixed_columns, median_distance, space
+        from audit.fairness.attributes import masks
 
         chosen = {
             key: np.sort(rng.choice(np.flatnonzero(mask), min(self.per_group, int(mask.sum())), replace=False))
-            for key, mask in group_masks(data).items()
+            for key, mask in masks(data).items()
         }
         rows = np.unique(np.concatenate(list(chosen.values())))
         sample = data.take(rows)

@@ -10,9 +10,10 @@ import torch
 from scipy import stats
 from torch import nn
 
-from audit.checks.explain._carried import carried, cells, exceeding, levels, respond, tallies
+from audit.checks.explain._carried import carried, cells, exceeding, respond, tallies
 from audit.checks.explain._telling import Teller
 from audit.checks.explain.proxies import Proxies
+from audit.fairness.attributes import levels
 from audit.subject import Modality
 from tests.checks.explain.known_models import Linear, numbers, people, subject
 

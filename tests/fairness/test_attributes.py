@@ -1,0 +1,62 @@
+from collections import Counter
+
+import numpy as np
+
+from audit.fairness import Cube
+from audit.fairness.attributes import cross, crossed, group_name, levels
+
+
+def column(values):
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out
+
+
+def test_a_missing_value_is_a_group_of_its_own_and_stands_last():
+    found = levels(column(["b", None, "a", float("nan"), "b"]))
+    assert found.names == ("a", "b", "missing")
+    assert found.code.tolist() == [1, 2, 0, 2, 1]
+
+
+def test_numbers_of_few_values_keep_their_order_and_many_are_cut_at_quartiles():
+    assert levels(column([10, 9, 10, 2])).names == ("2", "9", "10")
+    ages = levels(column([*range(100), None]))
+    assert ages.names[-1] == "missing" and len(ages.names) == 5
+    assert ages.sizes().tolist() == [25, 25, 25, 25, 1]
+    assert levels(column([True, False])).names == ("False", "True")
+
+
+def test_small_groups_are_joined_or_count_nowhere():
+    values = column(["a"] * 5 + ["b"] * 5 + ["c", "d"])
+    assert levels(values, least=2).names == ("a", "b", "others")
+    assert levels(values, least=3).names == ("a", "b") and levels(values, least=3).sizes().sum() == 10
+
+
+def test_an_intersection_holds_the_combinations_that_occur_and_no_row_twice():
+    sex, race = column(["f", "m", "f", "m", "f"]), column(["x", "x", "y", None, "x"])
+    found = crossed({"sex": sex, "race": race}, depth=2)
+    assert list(found) == ["sex", "race", "sex x race"]
+    both = found["sex x race"]
+    assert both.names == ("f x x", "f x y", "m x x", "m x missing")
+    expected = Counter(f"{s} x {group_name(r)}" for s, r in zip(sex, race, strict=True))
+    assert dict(zip(both.names, both.sizes().tolist(), strict=True)) == expected
+
+
+def test_rows_that_count_nowhere_count_nowhere_in_an_intersection():
+    part = levels(column(["a"] * 3 + ["b"]), least=2)
+    other = levels(column(["x", "y", "x", "x"]))
+    both = cross([part, other])
+    assert both.code.tolist()[-1] == -1 and both.names == ("a x x", "a x y")
+
+
+def test_three_attributes_cross_in_every_way_up_to_the_depth():
+    columns = {name: column(["0", "1"] * 4) for name in "abc"}
+    assert list(crossed(columns, depth=3)) == ["a", "b", "c", "a x b", "a x c", "b x c", "a x b x c"]
+    assert list(crossed(columns, depth=1)) == ["a", "b", "c"]
+
+
+def test_a_cube_takes_the_column_and_counts_the_same_groups():
+    found = levels(column(["b", "a", None, "b"]))
+    cube = Cube.count([0, 1, 1, 0], [0, 1, 0, 1], found.column())
+    assert cube.groups == found.names
+    assert cube.counts.sum((1, 2)).tolist() == found.sizes().tolist()
