@@ -42,10 +42,12 @@ class Point(Frozen):
     low: float | None = None
     high: float | None = None
     series: str = ""
+    #: points of one panel stand in a drawing of their own, side by side on the same axes
+    panel: str = ""
 
 
 class Curves(Frozen):
-    """One or more lines over a numeric axis."""
+    """One or more lines over a numeric axis; small multiples where the points name panels."""
 
     kind: Literal["curves"] = "curves"
     title: str
@@ -56,6 +58,35 @@ class Curves(Frozen):
     diagonal: bool = False
     #: a horizontal line to compare with, e.g. chance
     reference: float | None = None
+    #: a vertical line, e.g. the setting in use
+    mark: float | None = None
+    x_percent: bool = False
+    y_percent: bool = False
+    note: str = ""
+
+
+class Place(Frozen):
+    """A named point of a scatter; `x_low` to `y_high` draw its intervals."""
+
+    label: str
+    x: float
+    y: float
+    x_low: float | None = None
+    x_high: float | None = None
+    y_low: float | None = None
+    y_high: float | None = None
+    #: no other point is better in one respect and as good in the other
+    front: bool = False
+
+
+class Scatter(Frozen):
+    """Named points in two dimensions; those of the Pareto front are filled and joined."""
+
+    kind: Literal["scatter"] = "scatter"
+    title: str
+    x_title: str
+    y_title: str
+    points: tuple[Place, ...]
     x_percent: bool = False
     y_percent: bool = False
     note: str = ""
@@ -113,6 +144,6 @@ class Images(Frozen):
 
 
 Figure = Annotated[
-    Bars | Curves | Heads | Images | Matrix | Overlays | Scoreboard | Swarm | Tokens | Waterfall,
+    Bars | Curves | Heads | Images | Matrix | Overlays | Scatter | Scoreboard | Swarm | Tokens | Waterfall,
     Field(discriminator="kind"),
 ]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import Any
 
 from reports import vega, words
-from reports.record import Bars, Curves, Swarm, Waterfall
+from reports.clouds import scatter, swarm
+from reports.record import Bars, Curves, Scatter, Swarm, Waterfall
 
-_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
 
 
-Chart = Bars | Curves | Swarm | Waterfall
+Chart = Bars | Curves | Scatter | Swarm | Waterfall
 
 
 def to_svg(figure: Chart, prefix: str) -> str:
@@ -34,7 +33,9 @@ def to_svg(figure: Chart, prefix: str) -> str:
         case Waterfall():
             chart = _waterfall(figure) if figure.steps else None
         case Swarm():
-            chart = _swarm(figure) if any(row.values for row in figure.rows) else None
+            chart = swarm(figure) if any(row.values for row in figure.rows) else None
+        case Scatter():
+            chart = scatter(figure) if figure.points else None
     return "" if chart is None else vega.drawn(chart, words.line(figure.title), prefix)
 
 
@@ -89,6 +90,7 @@ def _curves(figure: Curves) -> dict[str, Any]:
             "low": point.y if point.low is None else point.low,
             "high": point.y if point.high is None else point.high,
             "series": vega.name(point.series, 60),
+            "panel": vega.name(point.panel, 40),
         }
         for point in figure.points
     ]
@@ -111,21 +113,23 @@ def _curves(figure: Curves) -> dict[str, Any]:
         bar = base.mark_rule(opacity=0.55).encode(y=alt.Y("low:Q"), y2="high:Q", color=colour)
         layers += [band, bar]
     line = base.mark_line(strokeWidth=2).encode(y=y, color=colour)
+    panels = list(dict.fromkeys(row["panel"] for row in rows))
+    multiple = len(panels) > 1
     dots = base.mark_point(filled=True, size=34, opacity=1).encode(y=y, color=colour)
     if many:
         drawn = range(len(series))
         dashes = alt.Scale(domain=series, range=[_DASHES[i % len(_DASHES)] for i in drawn])
-        shapes = alt.Scale(domain=series, range=[_SHAPES[i % len(_SHAPES)] for i in drawn])
+        shapes = alt.Scale(domain=series, range=[vega.SHAPES[i % len(vega.SHAPES)] for i in drawn])
         line = line.encode(strokeDash=alt.StrokeDash("series:N", sort=series, scale=dashes, title=None))
         dots = dots.encode(shape=alt.Shape("series:N", sort=series, scale=shapes, title=None))
-    layers += [line, dots]
-    layers += vega.reference(figure.reference, "y")
+    layers += [line] if multiple else [line, dots]
+    layers += [*vega.reference(figure.reference, "y"), *vega.reference(figure.mark, "x")]
     if figure.diagonal:
         both = [float(value) for point in figure.points for value in (point.x, point.y)]
         ends = [0.0, 1.0] if _within_unit(rows) else [min(both), max(both)]
         data = alt.InlineData(values=[{"x": end, "y": end} for end in ends])
         layers.append(vega.reference_mark(alt.Chart(data).mark_line).encode(x=alt.X("x:Q"), y=alt.Y("y:Q")))
-    return vega.finish(alt.layer(*layers), rows, height=230)
+    return vega.finish(alt.layer(*layers), rows, height=230, panels=panels)
 
 
 def _within_unit(rows: list[dict[str, Any]]) -> bool:
@@ -149,12 +153,12 @@ def _waterfall(figure: Waterfall) -> dict[str, Any]:
     digits = max(2 if largest < 1000 else 0, 2 - math.floor(math.log10(largest)))
     for place, (row, amount) in enumerate(zip(rows, amounts, strict=True)):
         sign = "+" if row["kind"] == "for" else ""
-        row["shown"] = _unique(f"{sign}{amount:.{digits}f}".replace("-", "\u2212"), place)
+        row["shown"] = vega.unique(f"{sign}{amount:.{digits}f}".replace("-", "\u2212"), place)
     labels, shown = [row["label"] for row in rows], [row["shown"] for row in rows]
     y = alt.Y("label:N", sort=labels, title=None).axis(vega.names())
     ends = [row[key] for row in rows for key in ("low", "high", "from", "to")]
     x = alt.X("from:Q", title=vega.title(figure.x_title)).axis(vega.axis(False, ends))
-    x = x.scale(zero=False, nice=True, domain=_widened(ends))
+    x = x.scale(zero=False, nice=True, domain=vega.widened(ends))
     base = alt.Chart().encode(y=y)
     colours = alt.Scale(domain=["for", "against", "end"], range=[vega.PALETTE[1], vega.PALETTE[0], vega.INK])
     bars = base.transform_filter("datum.kind != 'end'").mark_bar(opacity=0.85, minBandSize=2)
@@ -172,51 +176,4 @@ def _waterfall(figure: Waterfall) -> dict[str, Any]:
 
 def _stair(label: str, at: float, place: int, kind: str) -> dict[str, Any]:
     """A row of a waterfall that stays where it is; labels are told apart by marks that are taken off again."""
-    return {"label": _unique(label, place), "kind": kind, "from": at, "to": at, "low": at, "high": at}
-
-
-def _unique(text: str, place: int) -> str:
-    return vega.name(text, 80) + vega.MARK * place
-
-
-def _widened(values: list[float]) -> list[float]:
-    room = 0.04 * (max(values) - min(values)) or 1.0
-    return [min(values) - room, max(values) + room]
-
-
-#: half the points that stand on top of each other in a row of a swarm without overlap, and the width of one
-_DEEP, _WIDE = 5, 100
-
-
-def _swarm(figure: Swarm) -> dict[str, Any]:
-    import altair as alt
-
-    values = [value for row in figure.rows for value in row.values]
-    low, high = _widened(values)
-    rows = [
-        {"label": _unique(row.label, place), "value": value, "level": _level(level), "offset": offset}
-        for place, row in enumerate(figure.rows)
-        for value, level, offset in zip(row.values, row.levels, _piled(row.values, low, high), strict=True)
-    ]
-    labels = [_unique(row.label, place) for place, row in enumerate(figure.rows)]
-    y = alt.Y("label:N", sort=labels, title=None).axis(vega.names())
-    x = alt.X("value:Q", title=vega.title(figure.x_title)).axis(vega.axis(False, values)).scale(domain=[low, high])
-    offset = alt.YOffset("offset:Q", scale=alt.Scale(domain=[-1, 1]))
-    points = alt.Chart().mark_circle(size=15, opacity=1)
-    points = points.encode(x=x, y=y, yOffset=offset, color=alt.Color("level:N", scale=None))
-    return vega.finish(alt.layer(*vega.reference(0.0, "x"), points), rows, height=28 * len(figure.rows))
-
-
-def _level(level: float | None) -> str:
-    return vega.FAINT if level is None else vega.LEVELS[min(int(level * len(vega.LEVELS)), len(vega.LEVELS) - 1)]
-
-
-def _piled(values: tuple[float, ...], low: float, high: float) -> list[float]:
-    """How far from the middle of its row, at most 1, each point stands so that those of one place do not cover it."""
-    height: Counter[int] = Counter()
-    ranks, bins = [], [int(_WIDE * (value - low) / (high - low)) for value in values]
-    for place in bins:
-        ranks.append((height[place] + 1) // 2 * (-1) ** height[place])
-        height[place] += 1
-    deepest = {place: max(_DEEP, count // 2) for place, count in height.items()}
-    return [rank / deepest[place] for rank, place in zip(ranks, bins, strict=True)]
+    return {"label": vega.unique(label, place), "kind": kind, "from": at, "to": at, "low": at, "high": at}

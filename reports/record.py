@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from reports.estimates import Cell, Estimate, Frozen, Gaps, Numbers, Rows, Table
-from reports.exhibits import Bar, Bars, Curves, Figure, Images, Matrix, MatrixRow, Panel, Point
+from reports.exhibits import Bar, Bars, Curves, Figure, Images, Matrix, MatrixRow, Panel, Place, Point, Scatter
 from reports.explanations import (
     Head,
     HeadLayer,
@@ -65,9 +65,11 @@ __all__ = [
     "OverlayRow",
     "Overlays",
     "Panel",
+    "Place",
     "Point",
     "Record",
     "Rows",
+    "Scatter",
     "Score",
     "ScoreRow",
     "Scoreboard",

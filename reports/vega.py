@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from collections.abc import Sequence
 from typing import Any, Literal
 from xml.etree import ElementTree
 
@@ -25,6 +26,9 @@ LEVELS = ("#000001", "#000002", "#000003", "#000004", "#000005")
 _ROOM = 13
 _SAFE = str.maketrans({"'": "\u2019", '"': "\u201d", "\\": "\u2216", "`": "\u2018"})
 MARK = "\u2060"
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+#: small multiples in a row, the width of one, and what axes and gaps take
+_ABREAST, _NARROW, _MARGIN = 3, 120, 75
 _SVG = "http://www.w3.org/2000/svg"
 
 
@@ -35,6 +39,17 @@ def name(text: str, longest: int) -> str:
     off again below keeps every name from being a word of that language, and typographic quotes end no string.
     """
     return words.line(text, longest).translate(_SAFE) + MARK
+
+
+def unique(text: str, place: int) -> str:
+    """A name told apart from equal ones by marks that are taken off again."""
+    return name(text, 80) + MARK * place
+
+
+def widened(values: list[float]) -> list[float]:
+    """From the lowest to the highest, with some room."""
+    room = 0.04 * (max(values) - min(values)) or 1.0
+    return [min(values) - room, max(values) + room]
 
 
 def title(text: str, longest: int = 52) -> list[str]:
@@ -81,8 +96,15 @@ def reference_mark(mark: Any) -> Any:
     return mark(strokeDash=[5, 3], strokeWidth=1.5, color=INK, opacity=0.8)
 
 
-def finish(chart: Any, rows: list[dict[str, Any]], height: Any) -> dict[str, Any]:
-    """The specification of a chart over these rows; `height` in pixels or as a step a category."""
+def finish(chart: Any, rows: list[dict[str, Any]], height: Any, panels: Sequence[str] = ()) -> dict[str, Any]:
+    """The specification of a chart over these rows.
+
+    Args:
+        chart: layers without data.
+        rows: the data.
+        height: in pixels, or as a step a category.
+        panels: with more than one, rows of each ("panel") stand side by side on the same axes.
+    """
     import altair as alt
 
     text = {"labelFont": _FONT, "titleFont": _FONT, "labelColor": INK, "titleColor": INK}
@@ -93,14 +115,18 @@ def finish(chart: Any, rows: list[dict[str, Any]], height: Any) -> dict[str, Any
         "labelFontSize": _ROOM,
         "titleFontSize": _ROOM,
     }
+    data = alt.InlineData(values=rows)
+    if len(panels) > 1:
+        abreast = min(len(panels), _ABREAST)
+        width = max((WIDTH - _MARGIN) // abreast, _NARROW)
+        header = alt.Header(title=None, labelFont=_FONT, labelFontSize=_ROOM, labelColor=INK, labelLimit=width)
+        facet = alt.Facet("panel:N", sort=list(panels), header=header)
+        chart = chart.properties(width=width, height=width).facet(facet, columns=abreast, data=data, spacing=12)
+    else:
+        fit = alt.AutoSizeParams(type="fit-x", contains="padding")
+        chart = chart.properties(data=data, width=WIDTH, height=height, autosize=fit)
     chart = (
-        chart.properties(
-            data=alt.InlineData(values=rows),
-            width=WIDTH,
-            height=height,
-            autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-            padding=2,
-        )
+        chart.properties(padding=2)
         .configure(background="transparent", font=_FONT)
         .configure_view(stroke=None)
         .configure_axis(**text, **lines, titleFontWeight="normal", titlePadding=8)

@@ -22,6 +22,7 @@ from reports.record import (
     Matrix,
     Overlays,
     Panel,
+    Scatter,
     Scoreboard,
     Swarm,
     TokenLine,
@@ -102,7 +103,7 @@ def draw(figure: Figure, prefix: str, evidence: str) -> Drawing:
         evidence: key of the evidence it comes from.
     """
     match figure:
-        case Bars() | Curves() | Swarm() | Waterfall():
+        case Bars() | Curves() | Scatter() | Swarm() | Waterfall():
             return _chart(figure, prefix, evidence)
         case Heads():
             return Drawing(figure.title, figure.note, atlas=atlas(figure, evidence))

@@ -7,7 +7,7 @@ from statistics import median_low
 from reports import words
 from reports.figures import Chart
 from reports.html.views import CellView, Number, TableView
-from reports.record import Bars, Curves, Swarm, SwarmRow, Waterfall
+from reports.record import Bars, Curves, Scatter, Swarm, SwarmRow, Waterfall
 
 Lines = list[tuple[CellView, ...]]
 
@@ -28,6 +28,8 @@ def numbers(figure: Chart, evidence: str) -> TableView:
             columns, cells = _of_waterfall(figure, evidence)
         case Swarm():
             columns, cells = _of_swarm(figure, evidence)
+        case Scatter():
+            columns, cells = _of_scatter(figure, evidence)
     kept = [i for i in range(len(columns)) if any(row[i].number or row[i].text for row in cells)]
     numeric = tuple(all(row[i].numeric or not row[i].text for row in cells) for i in kept)
     rows = tuple(tuple(row[i] for i in kept) for row in cells)
@@ -49,13 +51,28 @@ def _of_bars(figure: Bars, evidence: str) -> tuple[tuple[str, ...], Lines]:
 def _of_curves(figure: Curves, evidence: str) -> tuple[tuple[str, ...], Lines]:
     cells: Lines = [
         (
+            _text(point.panel),
             _text(point.series),
             plain(point.x, evidence, figure.x_percent),
             *(plain(y, evidence, figure.y_percent) for y in (point.y, point.low, point.high)),
         )
         for point in figure.points
     ]
-    return ("series", figure.x_title or "x", figure.y_title or "y", "low", "high"), cells
+    return ("", "series", figure.x_title or "x", figure.y_title or "y", "low", "high"), cells
+
+
+def _of_scatter(figure: Scatter, evidence: str) -> tuple[tuple[str, ...], Lines]:
+    cells: Lines = [
+        (
+            _text(point.label),
+            *(plain(x, evidence, figure.x_percent) for x in (point.x, point.x_low, point.x_high)),
+            *(plain(y, evidence, figure.y_percent) for y in (point.y, point.y_low, point.y_high)),
+            _text("yes" if point.front else ""),
+        )
+        for point in figure.points
+    ]
+    x, y = figure.x_title or "x", figure.y_title or "y"
+    return ("label", x, f"{x}, low", f"{x}, high", y, f"{y}, low", f"{y}, high", "on the front"), cells
 
 
 def _of_waterfall(figure: Waterfall, evidence: str) -> tuple[tuple[str, ...], Lines]:
