@@ -61,6 +61,12 @@ class DataPlan(Strict):
     favourable: str | None = Field(None, description="The class that is good for a person; orients selection rates.")
     encoder: Path | None = Field(None, description="For tables: JSON file that says how each column was encoded.")
     bounds: tuple[float, float] | None = Field(None, description="Smallest and largest value of an input.")
+    smallest_group: int = Field(
+        0,
+        ge=0,
+        description="Rows below which no table may tell how many a group or an intersection has, against finding people "
+        "again; such groups are joined. 0: all may.",
+    )
     masks: str | None = Field(
         None,
         description="For pictures in an npz archive: the array that marks what the answer is about, (n, height, width).",
@@ -90,6 +96,48 @@ class HardenPlan(Strict):
     )
 
 
+class MitigatePlan(Strict):
+    """What `audit mitigate` tries, and by which rule it chooses."""
+
+    attribute: str | None = Field(
+        None,
+        description="Protected attribute whose groups are aimed at, or several crossed: 'sex x race'; left out: the "
+        "first declared.",
+    )
+    definition: Literal["demographic_parity", "equal_opportunity", "equalised_odds"] = Field(
+        "demographic_parity",
+        description="Whose difference is to fall: favourable answers, those among people who deserve one, or both kinds "
+        "of error.",
+    )
+    methods: list[str] = Field([], description="Methods to try; empty: all that fit.")
+    choose: str = Field(
+        "pareto",
+        description="pareto: the most accurate method on the Pareto front whose difference is within the margin, else the "
+        "one with the smallest; difference: the smallest difference; or the name of a method.",
+    )
+    margin: float = Field(0.02, ge=0, lt=1, description="Difference that is no fault.")
+    strength: float = Field(1.0, gt=0, le=1, description="How far to go; 1 is all the way.")
+    held: float = Field(
+        0.3,
+        gt=0,
+        lt=0.9,
+        description="Share of the training rows kept back: half to set thresholds, half to choose on.",
+    )
+    epochs: int = Field(10, ge=1, description="Passes over the training data, for methods that train the network.")
+    batch_size: int = Field(256, ge=1, description="Rows in one step of the optimiser.")
+    learning_rate: float = Field(1e-3, gt=0, description="Highest learning rate.")
+    scratch: bool = Field(False, description="Whether methods that train the network forget its weights first.")
+    norm: Literal["linf", "l2", "l1", "l0"] = Field("linf", description="Norm of the attack that compares robustness.")
+    eps: float | None = Field(
+        None,
+        gt=0,
+        description="Its budget: input units for images, standard deviations for tables; left out: 0.01 and 0.1.",
+    )
+    only: list[str] = Field(
+        ["fairness", "fit", "robustness"], description="Checks or sections measured before and after."
+    )
+
+
 class Plan(Strict):
     """An audit plan."""
 
@@ -108,6 +156,7 @@ class Plan(Strict):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps ...")
     policy: str = Field("default", description="Name of a shipped policy, or a YAML file relative to the plan.")
     harden: HardenPlan = Field(HardenPlan(), description="How `audit harden` trains.")
+    mitigate: MitigatePlan = Field(MitigatePlan(), description="What `audit mitigate` tries, and how it chooses.")
 
 
 def read_plan(path: Path) -> Plan:

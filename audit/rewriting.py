@@ -12,6 +12,7 @@ import yaml
 from audit.errors import ModelError
 from audit.loading.factory import local_files
 from audit.loading.sniffing import Format
+from audit.loading.transformers_folder import Logits
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from audit.subject import Subject
 
 WEIGHTS = "model.safetensors"
+#: settings, vocabularies and templates of a transformers folder
+_BESIDE_WEIGHTS = frozenset({".json", ".txt", ".model", ".jinja"})
 
 
 def network(model: nn.Module) -> nn.Module:
@@ -28,14 +31,14 @@ def network(model: nn.Module) -> nn.Module:
     return cast("Wrapped", model).network
 
 
-def write_model(plan: Plan, root: Path, subject: Subject, model: nn.Module, out: Path, name: str = WEIGHTS) -> str:
-    """Write the weights of a retrained model, and what they need to be loaded, to `out`.
+def write_model(plan: Plan, root: Path, subject: Subject, trained: nn.Module, out: Path, name: str = WEIGHTS) -> str:
+    """Write the weights of a retrained network, and what they need to be loaded, to `out`.
 
     Args:
         plan: says where the model came from.
         root: folder of the factory's modules.
         subject: the model as it was.
-        model: in a wrapper like the subject's.
+        trained: the network of a model like it.
         out: the folder.
         name: of the file; a transformers folder is called by its stem.
 
@@ -45,10 +48,9 @@ def write_model(plan: Plan, root: Path, subject: Subject, model: nn.Module, out:
     Raises:
         ModelError: the checkpoint has no factory that the weights could be loaded with.
     """
-    trained = network(model).cpu()
     if subject.format == Format.TRANSFORMERS:
-        return _folder(plan.model.path, trained, out / Path(name).stem)
-    return _weights(plan, root, trained, out / name)
+        return _folder(plan.model.path, trained.cpu(), out / Path(name).stem)
+    return _weights(plan, root, trained.cpu(), out / name)
 
 
 def copy_modules(factory: str, root: Path, out: Path) -> list[Path]:
@@ -132,9 +134,10 @@ def _weights(plan: Plan, root: Path, trained: nn.Module, target: Path) -> str:
 
 def _folder(source: Path, trained: nn.Module, target: Path) -> str:
     """A transformers folder: the library writes weights and configuration, the rest is copied."""
-    inner: Any = trained.model
+    inner: Any = trained.model if isinstance(trained, Logits) else trained
     inner.save_pretrained(target)
-    for file in source.glob("*.json"):
-        if not (target / file.name).exists() and ".index." not in file.name:
+    for file in sorted(source.iterdir()):
+        kept = file.suffix in _BESIDE_WEIGHTS and ".index." not in file.name
+        if kept and not (target / file.name).exists():
             copy(file, target / file.name)
     return target.name

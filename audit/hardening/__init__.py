@@ -66,7 +66,7 @@ def harden(
     from audit.hardening import comparison, training
     from audit.judgement import read_policy
     from audit.plan import read_plan
-    from audit.rewriting import write_model, write_plan
+    from audit.rewriting import network, write_model, write_plan
     from audit.runner import choose, preflight, run
     from audit.setup import subject_and_data
     from audit.store import Store
@@ -86,7 +86,7 @@ def harden(
     training.refuse(subject, dataset)
     preflight(subject, dataset)
     hardened = training.train(plan, subject, dataset, out / "training.pt", watch)
-    name = write_model(plan, root, subject, hardened.model, out)
+    name = write_model(plan, root, subject, network(hardened.model), out)
     written = write_plan(plan, name, out, "hardened", HEADER)
     training.describe(hardened, out / "training.json")
     after = subject_and_data(read_plan(written), out)[0]

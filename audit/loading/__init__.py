@@ -37,7 +37,8 @@ def load(
     """Load a checkpoint for an audit; nothing in it is unpickled unasked.
 
     Args:
-        path: a safetensors, `.pt`, `.pt2` or TorchScript file, or a `transformers` folder; told apart by content.
+        path: a safetensors, `.pt`, `.pt2` or TorchScript file, a `transformers` folder, or a post-processor, which needs
+            no other argument; told apart by content.
         factory: for bare weights, what builds the network: `package.module:name`, or the function itself.
         classes: class names, in the order of the outputs. None: those in the checkpoint, else "0", "1", ...
         task: what the model is for.
@@ -58,21 +59,24 @@ def load(
     """
     from audit.loading.assembly import Request, assemble
 
-    return assemble(
-        Request(
-            path=Path(path),
-            factory=factory,
-            classes=None if classes is None else tuple(str(c) for c in classes),
-            task=task,
-            modality=modality,
-            output=output,
-            mean=mean,
-            std=std,
-            device=device,
-            precision=precision,
-            trust_pickle=trust_pickle,
-            name=name,
-            root=root,
-            batch_size=batch_size,
-        )
+    request = Request(
+        path=Path(path),
+        factory=factory,
+        classes=None if classes is None else tuple(str(c) for c in classes),
+        task=task,
+        modality=modality,
+        output=output,
+        mean=mean,
+        std=std,
+        device=device,
+        precision=precision,
+        trust_pickle=trust_pickle,
+        name=name,
+        root=root,
+        batch_size=batch_size,
     )
+    if sniff(path) is Format.POST_PROCESSOR:
+        from audit.loading.processed import assemble_processed
+
+        return assemble_processed(request)
+    return assemble(request)

@@ -50,6 +50,11 @@ def look(path: str | Path) -> ModelFacts:
     if kind is Format.TRANSFORMERS:
         folder = transformers_config.read(path)
         return ModelFacts(kind, folder.classes, folder.modality, folder.outputs)
+    if kind is Format.POST_PROCESSOR:
+        from audit.loading.post_processor import read_document
+
+        base = read_document(path).base
+        return ModelFacts(kind, tuple(base.classes), Modality(base.modality), len(base.classes))
     if kind is Format.SAFETENSORS:
         return _of_weights(kind, {name: entry["shape"] for name, entry in safetensors_header(path).items()})
     if kind in (Format.TORCH, Format.PICKLE):

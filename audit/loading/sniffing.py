@@ -23,9 +23,14 @@ class Format(StrEnum):
     TORCH_EXPORT = "torch.export"
     TORCHSCRIPT = "torchscript"
     TRANSFORMERS = "transformers"
+    #: safetensors whose metadata say what stands around the checkpoint beside it
+    POST_PROCESSOR = "post-processor"
     #: a bare pickle stream: `torch.save` before torch 1.6, `pickle.dump`, joblib
     PICKLE = "pickle"
 
+
+#: key of the metadata that a post-processor is told by
+PROCESSOR_KEY = "assay.post-processor"
 
 SUPPORTED = "a safetensors, torch (.pt), torch.export (.pt2) or TorchScript file, or a transformers folder"
 
@@ -61,8 +66,7 @@ def sniff(path: str | Path) -> Format:
     if head.startswith(b"PK"):
         return _sniff_zip(path)
     if len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
-        safetensors_header(path)
-        return Format.SAFETENSORS
+        return Format.POST_PROCESSOR if PROCESSOR_KEY in safetensors_metadata(path) else Format.SAFETENSORS
     for magic, (what, remedy) in _STRANGERS.items():
         if head.startswith(magic) or (magic == b"ustar" and head[257:262] == magic):
             raise ModelError(f"Expected {SUPPORTED}, found {what} at {path}; try this: {remedy}.")
@@ -77,6 +81,20 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: the file is damaged or cut short.
     """
+    return {name: entry for name, entry in _header(path).items() if name != "__metadata__"}
+
+
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """Return what a safetensors file says of itself.
+
+    Raises:
+        ModelError: the file is damaged or cut short.
+    """
+    found = _header(path).get("__metadata__")
+    return {key: value for key, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
+
+
+def _header(path: Path) -> dict[str, Any]:
     size = path.stat().st_size
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -84,7 +102,7 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     if len(raw) < length:
         raise truncated(path, f"a header of {length} bytes in a file of {size}")
     try:
-        header = json.loads(raw)
+        header: dict[str, Any] = json.loads(raw)
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
         end = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
@@ -93,7 +111,7 @@ def safetensors_header(path: Path) -> dict[str, Any]:
         ) from None
     if 8 + length + end > size:
         raise truncated(path, f"{size} of {8 + length + end} bytes")
-    return tensors
+    return header
 
 
 def truncated(path: Path, found: str) -> ModelError:

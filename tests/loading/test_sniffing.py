@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from audit.errors import ModelError
 from audit.loading import Format, sniff
+from audit.loading.sniffing import PROCESSOR_KEY
 
 
 @pytest.fixture
@@ -25,6 +26,8 @@ def checkpoint(tmp_path, net, exported):
         path = tmp_path / "checkpoint"
         if kind is Format.SAFETENSORS:
             save_file(net.state_dict(), path)
+        elif kind is Format.POST_PROCESSOR:
+            save_file({"shift": torch.zeros(2)}, path, metadata={PROCESSOR_KEY: "{}"})
         elif kind is Format.TORCH:
             torch.save(net.state_dict(), path)
         elif kind is Format.PICKLE:
