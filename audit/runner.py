@@ -199,6 +199,7 @@ def fingerprint(dataset: Dataset) -> str:
         dataset.favourable,
         dataset.label,
         dataset.constraints,
+        dataset.smallest_group,
     )
     # the file itself too: columns that no feature encodes count in the checks of the data
     digest.update(repr((dataset.digest, *declared)).encode())

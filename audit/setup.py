@@ -55,5 +55,6 @@ def subject_and_data(plan: Plan, root: Path, trust_pickle: bool = False) -> tupl
         favourable=data.favourable,
         modality=model.modality,
         masks=data.masks,
+        smallest_group=data.smallest_group,
     )
     return subject, dataset

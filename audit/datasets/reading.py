@@ -61,6 +61,7 @@ def read(
     favourable: str | None = None,
     modality: str | None = None,
     masks: str | None = None,
+    smallest_group: int = 0,
     split: str = "test",
 ) -> Dataset:
     """Read one split, and the training split where `train` is given (as `.train`).
@@ -79,6 +80,7 @@ def read(
         favourable: the class people want.
         modality: "tabular", "image" or "text"; by looking where left out.
         masks: for pictures in an npz archive, the array that marks what the answer is about, (n, height, width).
+        smallest_group: rows below which no table may tell how many a group or an intersection has; 0: all may.
         split: which split of `path`.
 
     Raises:
@@ -117,8 +119,8 @@ def read(
     if "train" in built and split != "train":
         if built["train"].modality is not built[split].modality:
             raise DataError(f"Expected {built[split].modality} training data, found {built['train'].modality} data.")
-        return replace(built[split], train=built["train"], masks=opened[split][1])
-    return replace(built[split], masks=opened[split][1])
+        built[split] = replace(built[split], train=built["train"])
+    return replace(built[split], masks=opened[split][1], smallest_group=smallest_group)
 
 
 def _label(raw: Raw, options: _Options, split: str, path: Path) -> str:

@@ -85,6 +85,7 @@ class Dataset:
         missing: column -> number of missing values in the file as read.
         train: the split the model was trained on, where it was given.
         masks: for pictures, (n, height, width) bool, where people marked what the answer is about; None otherwise.
+        smallest_group: rows below which no table may tell how many a group or an intersection has; 0: all may.
     """
 
     inputs: Inputs
@@ -104,6 +105,7 @@ class Dataset:
     missing: Mapping[str, int] = field(default_factory=dict)
     train: Dataset | None = None
     masks: Tensor | None = None
+    smallest_group: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)

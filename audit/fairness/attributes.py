@@ -7,7 +7,7 @@ combinations that occur.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from audit.fairness.suppression import hidden
 
 if TYPE_CHECKING:
     from audit.datasets import Dataset
@@ -78,27 +80,25 @@ def levels(values: NDArray[Any], least: int = 1) -> Levels:
         )
         # as numbers are ordered, not as their digits are
         order = [group_name(v) for v in (sorted(set(known)) if numbers else sorted(set(known), key=str))]
-    order = list(dict.fromkeys([*order, MISSING]))
-    return _joined(label, order, least)
+    count = Counter(label)
+    names = [name for name in dict.fromkeys([*order, MISSING]) if count[name]]
+    place = {name: i for i, name in enumerate(names)}
+    return _joined(Levels(np.array([place[name] for name in label], dtype=np.int64), tuple(names)), least)
 
 
-def cross(parts: list[Levels], least: int = 1) -> Levels:
+def cross(parts: Sequence[Levels]) -> Levels:
     """The combinations of several attributes' groups that occur, in the order of their parts."""
-    code, counted = np.zeros(len(parts[0].code), dtype=np.int64), np.ones(len(parts[0].code), dtype=bool)
-    for part in parts:
-        code = code * len(part.names) + np.maximum(part.code, 0)
-        counted &= part.code >= 0
-    seen, place = np.unique(code[counted], return_inverse=True)
-    names = []
-    for value in seen:
-        at: list[str] = []
-        for part in reversed(parts):
-            value, own = divmod(int(value), len(part.names))
-            at.append(part.names[own])
-        names.append(CROSS.join(reversed(at)))
-    label = np.full(len(code), None, dtype=object)
-    label[counted] = np.array(names, dtype=object)[place]
-    return _joined(label, list(dict.fromkeys(names)), least)
+    counted = np.logical_and.reduce([part.code >= 0 for part in parts])
+    shape = tuple(len(part.names) for part in parts)
+    cells = np.ravel_multi_index([part.code[counted] for part in parts], shape)
+    seen, place = np.unique(cells, return_inverse=True)
+    names = [
+        CROSS.join(part.names[own] for part, own in zip(parts, at, strict=True))
+        for at in zip(*np.unravel_index(seen, shape), strict=True)
+    ]
+    code = np.full(len(counted), -1, dtype=np.int64)
+    code[counted] = place
+    return Levels(code, tuple(names))
 
 
 def groups(data: Dataset, depth: int = 1, least: int = 1) -> dict[str, Levels]:
@@ -109,17 +109,19 @@ def groups(data: Dataset, depth: int = 1, least: int = 1) -> dict[str, Levels]:
         depth: attributes crossed at most.
         least: see `levels`.
     """
-    return crossed(data.groups, depth, least)
+    return crossed(data.groups, depth, least, data.smallest_group)
 
 
-def crossed(columns: Mapping[str, NDArray[Any]], depth: int = 1, least: int = 1) -> dict[str, Levels]:
-    """See `groups`; of columns (n,) by name."""
-    single = {name: levels(values) for name, values in columns.items()}
-    found = {name: levels(values, least) for name, values in columns.items()}
+def crossed(
+    columns: Mapping[str, NDArray[Any]], depth: int = 1, least: int = 1, smallest: int = 0
+) -> dict[str, Levels]:
+    """See `groups`; of columns (n,) by name, none of whose cells of fewer than `smallest` rows is told."""
+    single = {name: _withheld([levels(values)], smallest) for name, values in columns.items()}
+    found = dict(single)
     for size in range(2, min(depth, len(single)) + 1):
         for names in combinations(single, size):
-            found[CROSS.join(names)] = cross([single[name] for name in names], least)
-    return found
+            found[CROSS.join(names)] = _withheld([single[name] for name in names], smallest)
+    return {name: _joined(one, least) for name, one in found.items()}
 
 
 def masks(data: Dataset) -> dict[tuple[str, str], NDArray[np.bool_]]:
@@ -162,12 +164,33 @@ def _cut(values: NDArray[Any], missing: NDArray[np.bool_]) -> tuple[NDArray[Any]
     return names[place], list(names[:-1])
 
 
-def _joined(label: NDArray[Any], order: list[str], least: int) -> Levels:
-    count = Counter(label)
-    kept = [name for name in order if count[name] >= max(least, 1)]
-    place = {name: i for i, name in enumerate(kept)} | {None: -1}
-    rest = len(kept)
-    code = np.array([place.get(name, rest) for name in label], dtype=np.int64)
-    if (code == rest).sum() > 0 and (code == rest).sum() >= least:
-        return Levels(code, (*kept, OTHERS))
-    return Levels(np.where(code == rest, -1, code), tuple(kept))
+def _joined(found: Levels, least: int) -> Levels:
+    """Groups of fewer than `least` rows as one, "others"; what is too small even then counts nowhere."""
+    small = found.sizes() < least
+    enough = found.sizes()[small].sum() >= max(least, 1)
+    return _merged(found, small, OTHERS if enough else None)
+
+
+def _withheld(parts: Sequence[Levels], smallest: int) -> Levels:
+    """The crossed parts, with those cells joined that may not be told."""
+    found = parts[0] if len(parts) == 1 else cross(parts)
+    if smallest < 2:
+        return found
+    counted = np.logical_and.reduce([part.code >= 0 for part in parts])
+    sizes = np.zeros(tuple(len(part.names) for part in parts), dtype=np.int64)
+    at = tuple(part.code[counted] for part in parts)
+    np.add.at(sizes, at, 1)
+    small = np.zeros(len(found.names), dtype=bool)
+    small[found.code[counted]] = hidden(sizes, smallest)[at]
+    return _merged(found, small, OTHERS)
+
+
+def _merged(found: Levels, small: NDArray[np.bool_], name: str | None) -> Levels:
+    """Some groups become one of this name, which stands last, or count nowhere where it has none."""
+    if not small.any():
+        return found
+    kept = [own for own, gone in zip(found.names, small, strict=True) if not gone]
+    if name is not None and name not in kept:
+        kept.append(name)
+    place = np.where(small, -1 if name is None else kept.index(name), np.cumsum(~small) - 1)
+    return Levels(np.where(found.code >= 0, place[found.code], -1), tuple(kept))

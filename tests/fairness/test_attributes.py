@@ -60,3 +60,44 @@ def test_a_cube_takes_the_column_and_counts_the_same_groups():
     cube = Cube.count([0, 1, 1, 0], [0, 1, 0, 1], found.column())
     assert cube.groups == found.names
     assert cube.counts.sum((1, 2)).tolist() == found.sizes().tolist()
+
+
+def recovered(both, first, second, smallest):
+    """Cells of fewer than `smallest` rows that totals of the attributes and what is shown of the cells give away."""
+    shown = {name: size for name, size in zip(both.names, both.sizes().tolist(), strict=True) if name != "others"}
+    found = []
+    for part, at in ((first, 0), (second, 1)):
+        for group, total in zip(part.names, part.sizes().tolist(), strict=True):
+            own = {n: s for n, s in shown.items() if n.split(" x ")[at] == group}
+            rest = {
+                name
+                for name in {
+                    f"{a} x {b}"
+                    for a, b in zip(np.array(first.names)[first.code], np.array(second.names)[second.code], strict=True)
+                }
+                if name.split(" x ")[at] == group and name not in own
+            }
+            if len(rest) == 1 and total - sum(own.values()) < smallest:
+                found.append(rest)
+    return found
+
+
+def test_no_small_group_is_told_or_can_be_worked_out_from_the_totals():
+    rng = np.random.default_rng(0)
+    for trial in range(200):
+        first = column(rng.choice(["a", "b", "c", "d"], 120, p=[0.55, 0.3, 0.1, 0.05]).tolist())
+        second = column(rng.choice(["x", "y", "z"], 120, p=[0.6, 0.35, 0.05]).tolist())
+        found = crossed({"first": first, "second": second}, depth=2, smallest=5)
+        for name in found:
+            assert found[name].sizes().sum() == 120
+            assert found[name].sizes().min() >= 5, (trial, name)
+        assert not recovered(found["first x second"], found["first"], found["second"], 5)
+    plain = crossed({"first": first, "second": second}, depth=2)
+    assert min(plain["first x second"].sizes()) < 5
+
+
+def test_one_small_group_takes_the_next_smallest_with_it():
+    values = column(["a"] * 50 + ["b"] * 20 + ["c"] * 3)
+    assert crossed({"of": values}, smallest=5)["of"].names == ("a", "others")
+    assert crossed({"of": values}, smallest=5)["of"].sizes().tolist() == [50, 23]
+    assert crossed({"of": values})["of"].names == ("a", "b", "c")

@@ -89,10 +89,10 @@ class Groups(Check):
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
         from audit.explaining.examples import Examples
-        from audit.fairness.attributes import levels
+        from audit.fairness.attributes import groups as people
 
-        groups = {name: levels(values, self.least) for name, values in data.groups.items()}
-        groups = {name: found for name, found in groups.items() if len(found.names) > 1}
+        every = people(data, least=self.least)
+        groups = {name: found for name, found in every.items() if len(found.names) > 1}
         drawn = {
             name: [self._draw(found, group, rng) for group in range(len(found.names))] for name, found in groups.items()
         }

@@ -212,7 +212,7 @@ class ProtectedReliance(Check):
 
         from audit.checks.explain._carried import respond, tested
         from audit.datasets import FeatureKind
-        from audit.fairness.attributes import VALUES, levels
+        from audit.fairness.attributes import VALUES, groups
 
         sample = data.sample(self.people, rng)
         assert isinstance(sample.inputs, torch.Tensor)
@@ -231,9 +231,9 @@ class ProtectedReliance(Check):
         moved = found.moves.any(1)
         p = None
         if len(features) == 1:
-            groups = levels(sample.groups[feature.name], self.least)
-            if len(groups.names) > 1:
-                p = float(tested([found], groups, self.permutations, 1, rng).p_carries.min())
+            people = groups(sample, least=self.least)[feature.name]
+            if len(people.names) > 1:
+                p = float(tested([found], people, self.permutations, 1, rng).p_carries.min())
         return (
             statistics.proportion(int(found.flips.sum()), len(sample)),
             statistics.proportion(int(moved.sum()), len(sample)),
@@ -257,13 +257,13 @@ def _dealt(data: Dataset, columns: list[int], rng: np.random.Generator) -> Tenso
 
 def _effects(found: Attributions, sample: Dataset, names: list[str]) -> list[tuple[str, str, Estimate]]:
     """Mean Shapley value of each attribute in each of its groups; numbers of many values are cut at their quartiles."""
-    from audit.fairness.attributes import levels
+    from audit.fairness.attributes import groups
 
     values = np.stack(found.values)
     out = []
     for feature in _protected(sample):
-        groups = levels(sample.groups[feature.name], least=1)
-        for code, group in enumerate(groups.names):
-            of_group = values[groups.code == code, names.index(feature.name)]
+        people = groups(sample)[feature.name]
+        for code, group in enumerate(people.names):
+            of_group = values[people.rows(code), names.index(feature.name)]
             out.append((feature.name, group, statistics.mean(of_group, UNIT)))
     return out

@@ -79,7 +79,7 @@ class Proxies(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.fairness.attributes import levels
+        from audit.fairness.attributes import groups
 
         sample = data.sample(self.people, rng)
         rows = np.sort(rng.choice(len(sample), size=min(self.rows, len(sample)), replace=False))
@@ -88,17 +88,16 @@ class Proxies(Check):
         headline: list[str] = []
         tables: list[Table] = []
         figures: list[Bars] = []
-        for name, values in sample.groups.items():
-            groups = levels(values, self.least)
-            if len(groups.names) < 2:
+        for name, people in groups(sample, least=self.least).items():
+            if len(people.names) < 2:
                 reason = f"needs two groups of at least {self.least} rows"
                 estimates[f"attribute_in_inputs@{name}"] = statistics.undefined(reason, n=len(sample))
                 continue
-            estimates |= self._told(subject, sample, name, groups, rng)
+            estimates |= self._told(subject, sample, name, people, rng)
             headline += [f"attribute_in_inputs@{name}", f"attribute_in_answers@{name}"]
             others = {feature: r for feature, r in responses.items() if feature.name != name}
             if others:
-                found, table, bars = self._named(sample, name, groups, others, rng)
+                found, table, bars = self._named(sample, name, people, others, rng)
                 estimates |= found
                 headline = [f"proxies@{name}", f"strongest_proxy@{name}", *headline]
                 tables.append(table)
