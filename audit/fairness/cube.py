@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from audit.errors import DataError, nearest
-from audit.fairness import inference, rates
-from audit.fairness.grouping import class_codes, class_values, group_codes
+from audit.fairness import classwise, inference, rates, reshaping
+from audit.fairness.encoding import column
+from audit.fairness.grouping import attributes
 from audit.fairness.inference import Decision
 from audit.fairness.rates import Proportions
+from audit.fairness.scanning import batches
+from audit.fairness.tally import BLOCK, Tally
 from audit.statistics import LEVEL
 from reports.record import Estimate
 
@@ -35,6 +37,8 @@ class Cube:
             within the group; None where rows are independent.
         clusters: (g,) clusters with rows in the group, or None.
         crossing: clusters with rows in more than one group, or None.
+        declared: categories of each attribute that appear even without rows, in order.
+        hidden: groups that are suppressed, and why; they hold no counts.
     """
 
     groups: tuple[Hashable, ...]
@@ -47,62 +51,124 @@ class Cube:
     moments: NDArray[np.float64] | None = None
     clusters: NDArray[np.int64] | None = None
     crossing: int | None = None
+    declared: tuple[tuple[Hashable, ...], ...] = ()
+    hidden: Mapping[Hashable, str] = field(default_factory=dict)
 
     @classmethod
     def count(
         cls,
-        y_true: ArrayLike,
-        y_pred: ArrayLike,
+        y_true: Any,
+        y_pred: Any,
         groups: Any,
         weights: ArrayLike | None = None,
         classes: Sequence[Any] | None = None,
         positive: Any = None,
+        clusters: Any = None,
     ) -> Cube:
-        """Count rows.
+        """Count rows; numpy, pandas and arrow columns and tensors are read in place, lists keep each value's type.
 
         Args:
             y_true: (n,) true classes.
             y_pred: (n,) predicted classes, not scores.
-            groups: (n,) group values, or a mapping or DataFrame of several such columns (keys become tuples). Values
-                keep their type; missing ones (None, NaN) are a group of their own, None; a categorical column's
-                categories without rows appear too.
+            groups: (n,) group values, or a mapping, DataFrame or arrow table of several such columns (keys become
+                tuples). Values keep their type; missing ones (None, NaN, NaT, pandas.NA) are a group of their own,
+                None. A categorical column's categories without rows appear too, in every combination of them while
+                these are at most 10,000.
             weights: (n,) relative weights >= 0; ten times all of them changes nothing.
             classes: class values; found from the labels where left out.
             positive: the class that rates call positive; the last one where left out.
+            clusters: (n,) what makes rows dependent, such as the person they are about; their moments are kept.
 
         Raises:
-            DataError: lengths differ, or a label, prediction or weight is out of its range; the message names it.
+            DataError: lengths differ, a label, prediction or weight is out of its range, or a group column has a value
+                a row; the message names it.
         """
-        true, predicted = np.asarray(y_true), np.asarray(y_pred)
-        n = len(true)
-        if len(predicted) != n:
-            raise DataError(f"Expected y_true and y_pred of one length, found {n} and {len(predicted)}.")
-        if n == 0:
-            raise DataError("Expected at least one row, found none.")
-        known = tuple(classes) if classes is not None else class_values(np.concatenate([true, predicted]))
-        t, p = class_codes(true, known, "y_true"), class_codes(predicted, known, "y_pred")
-        if positive is None:
-            positive = known[-1]
-        elif positive not in known:
-            raise DataError(
-                f"Expected positive to be a class, found {positive!r}{nearest(str(positive), map(str, known))}"
+        names, columns = attributes(groups)
+        tally = Tally([found.name for found in columns], not names, classes, clusters is not None)
+        people = None if clusters is None else column(clusters, "clusters")
+        tally.add(column(y_true, "y_true"), column(y_pred, "y_pred"), columns, weights, people)
+        return cls.of(tally, names, positive)
+
+    @classmethod
+    def scan(
+        cls,
+        source: Any,
+        *,
+        label: str,
+        prediction: str,
+        groups: str | Sequence[str],
+        weights: str | None = None,
+        classes: Sequence[Any] | None = None,
+        positive: Any = None,
+        clusters: str | None = None,
+        declared: Mapping[str, Sequence[Hashable]] | None = None,
+        block: int = BLOCK,
+    ) -> Cube:
+        """Count rows that need not fit in memory, as `count` does.
+
+        What is held is a block of rows and the distinct cells; with clusters, the cells of every cluster, so that one
+        whose rows are spread over batches is still one. How rows are cut into batches changes nothing.
+
+        Args:
+            source: a parquet file or a folder of them, a pyarrow data set, a table, or an iterable of tables, record
+                batches, DataFrames or mappings of columns.
+            label: column of true classes.
+            prediction: column of predicted classes.
+            groups: a column, or several (keys become tuples).
+            weights: column of relative weights.
+            classes: class values; found from the labels where left out.
+            positive: the class that rates call positive; the last one where left out.
+            clusters: column that says which rows depend on each other.
+            declared: group column -> categories that appear even without rows, in order.
+            block: rows at a time.
+
+        Raises:
+            DataError: as for `count`, or a column is unknown.
+        """
+        several = () if isinstance(groups, str) else tuple(groups)
+        keys = several or (str(groups),)
+        tally = Tally(keys, not several, classes, clusters is not None, block)
+        for name, categories in (declared or {}).items():
+            if name not in keys:
+                raise DataError(f"Expected declared to name group columns, found {name!r}{nearest(name, keys)}")
+            tally.declare(keys.index(name), categories)
+        wanted = dict.fromkeys([label, prediction, *keys, *(c for c in (weights, clusters) if c is not None)])
+        for batch in batches(source, tuple(wanted), block):
+            tally.add(
+                batch[label],
+                batch[prediction],
+                [batch[name] for name in keys],
+                None if weights is None else batch[weights].data,
+                None if clusters is None else batch[clusters],
             )
-        keys, g = group_codes(groups, n)
-        w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
-        if w.shape != (n,) or not np.isfinite(w).all() or (w < 0).any() or w.sum() == 0:
-            raise DataError(f"Expected weights: {n} finite numbers >= 0 that are not all 0, found {_describe(w)}.")
-        k = len(known)
-        cell = (g * k + t) * k + p
-        shape = (len(keys), k, k)
-        size = len(keys) * k * k
+        return cls.of(tally, several, positive)
+
+    @classmethod
+    def of(cls, tally: Tally, attributes: tuple[str, ...], positive: Any = None) -> Cube:
+        """The cube of what was tallied.
+
+        Args:
+            tally: rows added up.
+            attributes: names of the parts of a tuple key; none where keys are single values.
+            positive: the class that rates call positive; the last one where left out.
+
+        Raises:
+            DataError: nothing was tallied, or positive is no class.
+        """
+        found = tally.totals()
+        moments = found.moments
         return cls(
-            groups=keys,
-            classes=known,
-            counts=np.bincount(cell, w, size).astype(np.float64).reshape(shape),
-            squares=np.bincount(cell, w * w, size).astype(np.float64).reshape(shape),
-            rows=np.bincount(cell, minlength=size).astype(np.int64).reshape(shape),
-            positive=known.index(positive),
-            attributes=tuple(map(str, groups)) if isinstance(groups, Mapping | pd.DataFrame) else (),
+            groups=found.groups,
+            classes=found.classes,
+            counts=found.counts,
+            squares=found.squares,
+            rows=found.rows,
+            positive=len(found.classes) - 1 if positive is None else _at(found.classes, positive, "positive"),
+            attributes=attributes,
+            declared=found.declared,
+            moments=None if moments is None else moments.moments,
+            clusters=None if moments is None else moments.clusters,
+            crossing=None if moments is None else moments.crossing,
         )
 
     def rate(self, name: str) -> dict[Hashable, Estimate]:
@@ -156,15 +222,71 @@ class Cube:
         """A rate of every group as hits over total.
 
         Raises:
-            DataError: the rate is unknown, or is not one proportion (balanced accuracy).
+            DataError: the rate is unknown, or is not one proportion of rows (balanced accuracy, F1).
         """
         parts = rates.parts(self, name)
         if name in (rates.BALANCED, rates.F1):
-            raise DataError(f"Expected a rate that is one proportion, found {name!r}; try rates.parts.")
+            raise DataError(f"Expected a rate that is one proportion of rows, found {name!r}; try Cube.rate.")
         return rates.proportions(self, parts[0])
 
+    def macro(self, name: str) -> dict[Hashable, Estimate]:
+        """The mean over classes of a rate of each against the rest; undefined where a class's is."""
+        return classwise.macro(self, name)
 
-def _describe(weights: NDArray[np.float64]) -> str:
-    if weights.ndim != 1:
-        return f"an array of shape {weights.shape}"
-    return f"{len(weights)} from {np.min(weights, initial=np.inf):g} to {np.max(weights, initial=-np.inf):g}"
+    def worst(self, name: str) -> dict[Hashable, tuple[Any, Estimate]]:
+        """The class whose rate against the rest is worst, and that rate with an interval that knows it was chosen.
+
+        Worst is the lowest, and for rates of error the highest. Classes without rows to take the rate over cannot be
+        the worst; the method says how many there are.
+        """
+        return classwise.worst(self, name)
+
+    def against(self, value: Any) -> Cube:
+        """This class as the positive one and all others as the negative.
+
+        Raises:
+            DataError: it is no class.
+        """
+        return reshaping.against(self, _at(self.classes, value, "the class"))
+
+    def marginal(self, attribute: str | Sequence[str]) -> Cube:
+        """Groups of one attribute (keys become its values), or of several (keys stay tuples), the others summed out.
+
+        Raises:
+            DataError: an attribute is unknown, or clusters cross the groups that are to be summed.
+        """
+        single = isinstance(attribute, str)
+        return reshaping.marginal(self, [str(attribute)] if single else list(attribute), single)
+
+    def overall(self) -> Cube:
+        """All rows as one group, "all".
+
+        Raises:
+            DataError: clusters cross the groups.
+        """
+        return reshaping.overall(self)
+
+    def __add__(self, other: Cube) -> Cube:
+        """The cube of both cubes' rows; their weights are taken to be on one scale.
+
+        Raises:
+            DataError: classes or attributes differ, or a cube has clusters, which might have rows in both.
+        """
+        return reshaping.add(self, other)
+
+    def suppressed(self, least: int) -> Cube:
+        """Without the groups of fewer than `least` rows, so that nobody in them is recognised.
+
+        What is hidden is undefined, see `hidden`. Where a single hidden group, or several that are too few together,
+        would follow by subtraction from a total over an attribute, the next smallest is hidden too.
+
+        Raises:
+            DataError: `least` is below 1.
+        """
+        return reshaping.suppressed(self, least)
+
+
+def _at(known: Sequence[Any], value: Any, what: str) -> int:
+    if value not in known:
+        raise DataError(f"Expected {what} to be a class, found {value!r}{nearest(str(value), map(str, known))}")
+    return known.index(value)

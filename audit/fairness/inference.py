@@ -65,7 +65,9 @@ def rate(cube: Cube, name: str) -> dict[Hashable, Estimate]:
     out: dict[Hashable, Estimate] = {}
     for group, value, low, high, size in zip(cube.groups, *found, strict=True):
         if size == 0:
-            out[group] = undefined(f"no rows to take the {name.replace('_', ' ')} over", unit="fraction")
+            out[group] = undefined(
+                cube.hidden.get(group, f"no rows to take the {name.replace('_', ' ')} over"), unit="fraction"
+            )
             continue
         out[group] = Estimate(
             value=float(value),
