@@ -10,6 +10,7 @@ import click
 
 from audit.cli.explaining import explain, list_checks, schema
 from audit.cli.hardening import harden
+from audit.cli.mitigating import mitigate
 from audit.cli.planning import init
 from audit.cli.running import run
 from audit.cli.showing import judge, report
@@ -56,12 +57,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="assay")
 def commands() -> None:
-    """Audit a trained deep model: explain it, attack it, measure it, judge it, harden it.
+    """Audit a trained deep model: explain it, attack it, measure it, judge it, harden it, mitigate it.
 
     Exit codes: 0 passed, 1 a gate failed, 2 usage or bad input, 3 evidence insufficient, 4 integrity broken,
     70 the audit itself broke, 130 interrupted.
     """
 
 
-for command in (run, judge, report, harden, list_checks, explain, init, schema):
+for command in (run, judge, report, harden, mitigate, list_checks, explain, init, schema):
     commands.add_command(command)

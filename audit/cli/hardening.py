@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from audit.cli.comparing import grid, merge
 from audit.cli.speaking import EFFORTS, console, say, show
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
-
     from attacks.defence import Progress
-    from audit.plan import Plan
-    from reports.record import Table
 
 
 @click.command()
@@ -47,7 +44,7 @@ def harden(plan: Path, out: Path | None, trust_pickle: bool, only: tuple[str, ..
     from audit.plan import read_plan
     from audit.progress import progress_for
 
-    merged = _merge(read_plan(plan), options, only)
+    merged = merge(read_plan(plan), "harden", options, only)
     folder = out or Path("runs") / f"{merged.name}-hardened"
     try:
         found = run_hardening(
@@ -62,39 +59,9 @@ def harden(plan: Path, out: Path | None, trust_pickle: bool, only: tuple[str, ..
         say(f"interrupted; what is done is kept in {folder}. The same command goes on from there.")
         return 130
     show(found.after)
-    console().print(_compared(found.table))
+    console().print(grid(found.table))
     click.echo(f"checkpoint: {folder / 'plan.yaml'}\nreport: {folder / 'after' / 'report.html'}")
     return int(exit_code(found.after.verdicts))
-
-
-def _merge(plan: Plan, options: dict[str, Any], only: tuple[str, ...]) -> Plan:
-    """The plan, changed by the options."""
-    given = {name: value for name, value in options.items() if value is not None}
-    own = {name: given.pop(name) for name in tuple(given) if name in type(plan.harden).model_fields}
-    if only:
-        own["only"] = list(only)
-    return plan.model_copy(update=given | {"harden": plan.harden.model_copy(update=own)})
-
-
-def _compared(table: Table) -> RichTable:
-    """The comparison for the terminal."""
-    from rich import box
-    from rich.table import Table as Grid
-    from rich.text import Text
-
-    from reports import words
-    from reports.record import Estimate
-
-    grid = Grid(box=box.SIMPLE_HEAD, expand=False, pad_edge=False)
-    for column in table.columns:
-        grid.add_column(column, overflow="fold")
-    for row in table.rows:
-        cells = (
-            words.show(cell, column).short if isinstance(cell, Estimate) else str(cell)
-            for cell, column in zip(row, table.columns, strict=True)
-        )
-        grid.add_row(*(Text(words.line(cell)) for cell in cells))
-    return grid
 
 
 class _Watch:

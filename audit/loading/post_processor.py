@@ -99,6 +99,15 @@ def write(path: Path, document: Document, tensors: Mapping[str, Tensor]) -> None
     part.replace(path)
 
 
+def is_one(path: Path) -> bool:
+    """Whether a checkpoint is a post-processor.
+
+    Raises:
+        ModelError: it is no checkpoint.
+    """
+    return sniff(path) is Format.POST_PROCESSOR
+
+
 def read_document(path: Path) -> Document:
     """The document of a post-processor; nothing else is looked at.
 

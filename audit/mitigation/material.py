@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from audit.datasets.encoding import Categorical, Encoder, Numeric, encode
 from audit.datasets.labels import keys
 from audit.errors import DataError, nearest
-from audit.fairness.attributes import CROSS, NO_GROUPS, VALUES, Levels, cross, levels
+from audit.fairness.attributes import CROSS, NO_GROUPS, VALUES, Levels, crossed, levels
 from audit.mitigation.reading import Reader
 from audit.mitigation.remedy import Part, held_out
 from audit.subject import Modality
@@ -89,9 +89,8 @@ def groups_of(data: Dataset, attribute: str, least: int = LEAST) -> Levels:
     for name in names:
         if name not in data.groups:
             raise DataError(f"Expected a protected attribute, found {name!r}{nearest(name, list(data.groups))}")
-    if len(names) == 1:
-        return levels(data.groups[names[0]], least)
-    return cross([levels(data.groups[name]) for name in names], least)
+    columns = {name: data.groups[name] for name in names}
+    return crossed(columns, len(columns), least, data.smallest_group)[CROSS.join(columns)]
 
 
 def gather(data: Dataset, attribute: str | None, kept: float, seed: int, least: int = LEAST) -> Material:
@@ -141,7 +140,7 @@ def _widened(data: Dataset, attribute: str, least: int) -> tuple[Dataset, tuple[
     return replace(_with(data, encoder), train=_with(train, encoder)), added
 
 
-def _feature(column: pd.Series, least: int) -> Numeric | Categorical:  # type: ignore[type-arg]
+def _feature(column: pd.Series[Any], least: int) -> Numeric | Categorical:
     import pandas as pd
 
     name = str(column.name)

@@ -1,0 +1,42 @@
+"""What `audit harden` and `audit mitigate` share: options over a plan, and a comparison for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from audit.plan import Plan
+    from reports.record import Table
+
+
+def merge(plan: Plan, section: str, options: dict[str, Any], only: tuple[str, ...]) -> Plan:
+    """The plan, changed by the options; those that a section of it knows go there."""
+    part = getattr(plan, section)
+    given = {name: value for name, value in options.items() if value is not None}
+    own = {name: given.pop(name) for name in tuple(given) if name in type(part).model_fields}
+    if only:
+        own["only"] = list(only)
+    return plan.model_copy(update=given | {section: part.model_copy(update=own)})
+
+
+def grid(table: Table) -> RichTable:
+    """The comparison for the terminal."""
+    from rich import box
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    from reports import words
+    from reports.record import Estimate
+
+    found = Grid(box=box.SIMPLE_HEAD, expand=False, pad_edge=False)
+    for column in table.columns:
+        found.add_column(column, overflow="fold")
+    for row in table.rows:
+        cells = (
+            words.show(cell, column).short if isinstance(cell, Estimate) else str(cell)
+            for cell, column in zip(row, table.columns, strict=True)
+        )
+        found.add_row(*(Text(words.line(cell)) for cell in cells))
+    return found

@@ -1,0 +1,218 @@
+"""What a model is like for the people in the data: fairness, accuracy, calibration, and what it stands under attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from audit import comparison, statistics
+from audit.checks.fit._reliability import ece
+from audit.fairness import Cube
+from audit.mitigation.remedy import Aim, Definition
+from reports.record import Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from audit.checks.robustness._space import Space
+    from audit.fairness.attributes import Levels
+    from audit.subject import Subject
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+#: rates that a definition compares
+RATES = {
+    Definition.DEMOGRAPHIC_PARITY: ("selection_rate",),
+    Definition.EQUAL_OPPORTUNITY: ("true_positive_rate",),
+    Definition.EQUALISED_ODDS: ("true_positive_rate", "false_positive_rate"),
+}
+BINS, RESAMPLES, REPLICATES = 15, 200, 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model answers to some rows.
+
+    Attributes:
+        scores: (n, classes) whose softmax are the probabilities.
+        labels: (n,) true classes.
+        levels: groups of the rows.
+    """
+
+    scores: Floats
+    labels: Ints
+    levels: Levels
+
+    @property
+    def predicted(self) -> Ints:
+        """(n,) classes."""
+        return np.asarray(self.scores.argmax(1))
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """(n,) whether they are the true ones."""
+        return np.asarray(self.predicted == self.labels)
+
+    @property
+    def probabilities(self) -> Floats:
+        """(n, classes)."""
+        found = np.exp(self.scores - self.scores.max(1, keepdims=True))
+        return np.asarray(found / found.sum(1, keepdims=True))
+
+    @property
+    def brier(self) -> Floats:
+        """(n,) squared distances of the probabilities from the truth."""
+        p = self.probabilities
+        p[np.arange(len(p)), self.labels] -= 1
+        return np.asarray((p**2).sum(1))
+
+    def cube(self, favourable: int) -> Cube:
+        """Counts of the rows that a group counts."""
+        rows = self.levels.code >= 0
+        return Cube.count(
+            self.labels[rows],
+            self.predicted[rows],
+            self.levels.column()[rows],
+            classes=range(self.scores.shape[1]),
+            positive=favourable,
+        )
+
+
+def difference(cube: Cube, definition: Definition) -> Estimate:
+    """Largest difference between groups under a definition; where it looks at two rates, the larger of the two.
+
+    The interval holds for all pairs of groups, and for both rates, at once.
+    """
+    rates = RATES[definition]
+    found = [cube.disparity(rate, alpha=(1 - statistics.LEVEL) / len(rates)) for rate in rates]
+    missing = next((one for one in found if one.value is None), None)
+    if missing is not None or len(found) == 1:
+        return missing or found[0]
+    both = [(one.value or 0.0, one.low or 0.0, one.high or 0.0) for one in found]
+    value, low, high = (max(part) for part in zip(*both, strict=True))
+    method = f"{found[0].method}, both rates at once"
+    return Estimate(value=value, low=low, high=high, n=found[0].n, method=method, unit="fraction")
+
+
+def alone(answers: Answers, aim: Aim, rng: np.random.Generator) -> dict[str, Estimate]:
+    """Figures of one model: differences under every definition, accuracy and calibration."""
+    cube = answers.cube(aim.favourable)
+    found = {f"{definition}_difference": difference(cube, definition) for definition in Definition}
+    confidence = answers.probabilities.max(1)
+    return found | {
+        "accuracy_difference": cube.disparity("accuracy"),
+        "accuracy": statistics.proportion(int(answers.right.sum()), len(answers.labels)),
+        "brier_score": statistics.mean(answers.brier),
+        "ece": ece(confidence, answers.right.astype(np.float64), BINS, rng, RESAMPLES)[0],
+        "calibration_gap": calibration_gap(answers, aim.favourable),
+    }
+
+
+def calibration_gap(answers: Answers, favourable: int) -> Estimate:
+    """The largest gap of any group between the mean probability of the favourable class and its true share."""
+    over = answers.probabilities[:, favourable] - (answers.labels == favourable)
+    groups = len(answers.levels.names)
+    gaps = [statistics.mean(over[answers.levels.rows(g)], "fraction", of=groups) for g in range(groups)]
+    seen = [gap for gap in gaps if gap.value is not None]
+    if not seen:
+        return statistics.undefined("no group has two rows", n=len(over), unit="fraction")
+    widest = max(seen, key=lambda gap: abs(gap.value or 0.0))
+    ends = sorted((abs(widest.low or 0.0), abs(widest.high or 0.0)))
+    crosses = (widest.low or 0.0) <= 0 <= (widest.high or 0.0)
+    return Estimate(
+        value=abs(widest.value or 0.0),
+        low=0.0 if crosses else ends[0],
+        high=ends[1],
+        n=widest.n,
+        method=widest.method,
+        unit="fraction",
+    )
+
+
+def changes(before: Answers, after: Answers, aim: Aim, rng: np.random.Generator) -> dict[str, Estimate]:
+    """After - before on the same rows, in pairs."""
+    return {
+        f"{aim.definition}_difference_change": difference_change(before, after, aim, rng),
+        "accuracy_change": statistics.paired_difference(after.right, before.right),
+        "brier_score_change": statistics.mean(after.brier - before.brier),
+    }
+
+
+def difference_change(before: Answers, after: Answers, aim: Aim, rng: np.random.Generator) -> Estimate:
+    """Change of the largest difference between groups, with the percentile bootstrap of rows in their pairs.
+
+    Rows are counted by group, truth and both answers; resampling those counts is resampling rows.
+    """
+    rows = before.levels.code >= 0
+    groups = len(before.levels.names)
+    truth, first, second = (
+        np.asarray(part[rows] == aim.favourable) for part in (before.labels, before.predicted, after.predicted)
+    )
+    cell = ((before.levels.code[rows] * 2 + truth) * 2 + first) * 2 + second
+    counts = np.bincount(cell, minlength=groups * 8).astype(np.float64)
+    n = int(rows.sum())
+    shape = (-1, groups, 2, 2, 2)
+    value = float(_widened(counts.reshape(shape), aim.definition)[0])
+    if not np.isfinite(value):
+        return statistics.undefined("fewer than two groups have rows", n=n, unit="fraction")
+    draws = _widened(rng.multinomial(n, counts / n, REPLICATES).reshape(shape), aim.definition)
+    draws = draws[np.isfinite(draws)]
+    if len(draws) < REPLICATES / 2:
+        return statistics.undefined("most resamples lack rows to compare", n=n, unit="fraction")
+    low, high = np.quantile(draws, [0.5 - statistics.LEVEL / 2, 0.5 + statistics.LEVEL / 2])
+    method = f"bootstrap 95 % ({REPLICATES} resamples), paired"
+    low, high = min(float(low), value), max(float(high), value)
+    return Estimate(value=value, low=low, high=high, n=n, method=method, unit="fraction")
+
+
+def _widened(counts: NDArray[np.float64] | Ints, definition: Definition) -> Floats:
+    """(b, groups, truth, before, after) counts -> (b,) by how much the widest difference grew."""
+    by_truth = [counts.sum(2)] if definition is Definition.DEMOGRAPHIC_PARITY else [counts[:, :, 1]]
+    if definition is Definition.EQUALISED_ODDS:
+        by_truth.append(counts[:, :, 0])
+    widest = []
+    for other in (3, 2):  # the axis of the answers that are not looked at
+        ranges = []
+        for part in by_truth:
+            total = part.sum((2, 3))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                rate = np.where(total > 0, part.sum(other)[:, :, 1] / total, np.nan)
+            seen = (total > 0).sum(1) > 1
+            high = np.where(total > 0, rate, -np.inf).max(1)
+            low = np.where(total > 0, rate, np.inf).min(1)
+            ranges.append(np.where(seen, high - low, np.nan))
+        widest.append(np.max(ranges, axis=0))
+    return np.asarray(widest[1] - widest[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Attack:
+    """The attack that robustness is compared by.
+
+    Attributes:
+        norm: of the budget.
+        eps: the budget.
+        effort: of the attack.
+        seed: of the attack.
+        spaces: rows under attack, as a model that does not read the group is given them, and as one that does.
+    """
+
+    norm: str
+    eps: float
+    effort: str
+    seed: int
+    spaces: Mapping[bool, Space]
+
+    @property
+    def budget(self) -> str:
+        """In words for an estimate's name."""
+        return f"{self.norm}:{self.eps:.4g}"
+
+    def stands(self, subject: Subject, wide: bool) -> NDArray[np.bool_]:
+        """(n,) which rows are right and stay so."""
+        return comparison.stands(self.spaces[wide], subject, self.norm, self.eps, self.effort, self.seed)
