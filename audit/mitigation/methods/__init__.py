@@ -10,7 +10,7 @@ from audit.errors import PlanError, nearest
 if TYPE_CHECKING:
     from audit.mitigation.remedy import Method
 
-NAMES = ("thresholds", "calibration", "reductions", "reweighing", "decorrelation", "adversarial")
+NAMES = ("thresholds", "calibration", "reductions", "reweighing", "decorrelation", "erasure", "adversarial")
 
 
 def find(name: str) -> Method:

@@ -48,7 +48,7 @@ def compared(bench: Bench, part: Part, what: str) -> NDArray[np.bool_]:
 
 def difference(
     aim: Aim,
-    chosen: NDArray[np.floating],
+    chosen: NDArray[np.floating] | NDArray[np.bool_],
     labels: NDArray[np.int64],
     groups: NDArray[np.int64],
     counted: NDArray[np.bool_],

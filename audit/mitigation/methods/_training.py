@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attacks.defence.keeping import copied, derive, isolated
 from audit.errors import ModelError
@@ -35,6 +36,7 @@ class Loop:
         losses: scores (n, classes) and rows (n,) of the training part -> losses, each a sum over the rows.
         join: the gradients of each loss, one list a loss, and the share of the training done -> one list to step along.
         judge: scores of the held rows (n, classes) -> what the best epoch has least of.
+        rate: share of the bench's learning rate.
         history: (epoch, what the judge said), the start as epoch 0.
     """
 
@@ -44,6 +46,7 @@ class Loop:
     losses: Callable[[Tensor, Tensor], Sequence[Tensor]]
     judge: Callable[[NDArray[np.float64]], float]
     join: Callable[[list[Gradients], float], Gradients] = lambda found, _: found[0]
+    rate: float = 1.0
     history: list[tuple[int, float]] = field(default_factory=list)
 
     def run(self) -> nn.Module:
@@ -88,7 +91,7 @@ class Loop:
             torch.manual_seed(derive(bench.seed, epoch, index))  # dropout draws from torch's own generator
             done = (epoch - 1 + index / len(batches)) / bench.epochs
             for group in optimiser.param_groups:
-                group["lr"] = bench.learning_rate * cycle(done)
+                group["lr"] = self.rate * bench.learning_rate * cycle(done)
             gradients = self.join(self._gradients(rows, weights, room), done)
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight.grad = gradient
@@ -121,6 +124,19 @@ class Loop:
         if not math.isfinite(loss):
             raise ModelError(f"Expected a finite training loss, found {loss}; try less learning_rate.")
         return total
+
+
+def plain(bench: Bench, trainee: Trainee, method: str) -> Loop:
+    """A training on cross-entropy alone, judged by the same on the held rows."""
+    device, labels = bench.subject.device, torch.from_numpy(bench.train.labels)
+
+    def losses(found: Tensor, rows: Tensor) -> tuple[Tensor]:
+        return (F.cross_entropy(found, labels[rows].to(device), reduction="sum"),)
+
+    def judge(found: NDArray[np.float64]) -> float:
+        return float(F.cross_entropy(torch.from_numpy(found), torch.from_numpy(bench.held.labels)))
+
+    return Loop(bench, trainee, method, losses, judge)
 
 
 def cycle(done: float) -> float:

@@ -15,7 +15,8 @@ from audit.mitigation.methods._training import Gradients, Loop
 from audit.mitigation.remedy import Bench, Definition, Remedy
 
 #: weight of the adversary's gradient against the predictor's at full strength
-ALPHA = 4.0
+ALPHA = 1.0
+_SLOWER = 0.3  # share of the learning rate: a network that moves faster than its adversary learns swings
 _RAMP = 0.3  # share of the training in which that weight rises
 _HIDDEN, _RATE, _WARM_STEPS, _STEPS = 16, 5e-3, 200, 2
 _TINY = 1e-12
@@ -134,7 +135,7 @@ def adversarial(bench: Bench) -> Remedy:
         told.append({"accuracy": 1 - error, "difference": wide})
         return error + wide
 
-    loop = Loop(bench, here, "adversarial", duel.losses, judge, duel.join)
+    loop = Loop(bench, here, "adversarial", duel.losses, judge, duel.join, _SLOWER)
     model = loop.run()
     return Remedy(
         "adversarial",
