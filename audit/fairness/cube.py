@@ -171,16 +171,27 @@ class Cube:
             crossing=None if moments is None else moments.crossing,
         )
 
-    def rate(self, name: str) -> dict[Hashable, Estimate]:
-        """A rate of each group with its Wilson interval on Kish's effective n; 0/0 is undefined.
+    def rate(
+        self,
+        name: str,
+        method: str | None = None,
+        level: float = LEVEL,
+        simultaneous: bool = False,
+        seed: int = 0,
+    ) -> dict[Hashable, Estimate]:
+        """A rate of each group with its interval on the effective number of rows; 0/0 is undefined.
 
         Args:
-            name: one of `RATES`, or "accuracy".
+            name: one of `rates.NAMES`.
+            method: "wilson" (the usual one), "clopper-pearson" (never too narrow), "mid-p" or "bootstrap".
+            level: of each interval, or of all together.
+            simultaneous: whether the intervals of all groups hold together; then "clopper-pearson" is the usual one.
+            seed: of the bootstrap.
 
         Raises:
-            DataError: the rate is unknown.
+            DataError: the rate or the method is unknown.
         """
-        return inference.rate(self, name)
+        return inference.rate(self, name, method, level, simultaneous, seed)
 
     def disparity(
         self,
@@ -192,10 +203,11 @@ class Cube:
         """The largest difference, or the smallest ratio, between groups.
 
         The interval holds for all comparisons at once, so that the largest of many chance differences is not taken
-        for bias: pairs by Tukey's range, or every group against `reference` by Sidak.
+        for bias. Its end on the side of equality says how far apart some two groups are at least (their comparison
+        intervals stand that far apart), its other end how far any two may be (Newcombe's limit of the farthest pair).
 
         Args:
-            name: one of `RATES`, or "accuracy".
+            name: one of `rates.NAMES`.
             kind: "difference" (largest absolute) or "ratio" (smallest, at most 1).
             reference: compare with this group only; None: all pairs.
             alpha: one minus the simultaneous level.
@@ -205,18 +217,30 @@ class Cube:
         """
         return inference.disparity(self, name, kind, reference, alpha)
 
-    def test(self, name: str, margin: float = 0.1, alpha: float = 0.05) -> Decision:
-        """Is the largest difference over all groups beyond the margin?
+    def test(
+        self,
+        name: str,
+        margin: float | None = None,
+        alpha: float = 0.05,
+        kind: Literal["difference", "ratio"] = "difference",
+        reference: Hashable | None = None,
+    ) -> Decision:
+        """Is the largest difference over all groups beyond the margin, or the smallest ratio below it?
 
-        FAIL where the simultaneous interval lies above `margin`, PASS where it lies within, INSUFFICIENT otherwise, and
-        where a declared group has no rows.
+        FAIL where the interval of `disparity` lies beyond the margin, PASS where it lies within, INSUFFICIENT
+        otherwise, and where a declared group has no rows or no rate (a FAIL of the others stands: it can only grow).
 
         Args:
-            name: one of `RATES`, or "accuracy".
-            margin: largest difference that is tolerated.
+            name: one of `rates.NAMES`.
+            margin: largest difference that is tolerated, 0.1 where left out, or the smallest ratio, 0.8.
             alpha: family-wise error over all groups.
+            kind: "difference" or "ratio".
+            reference: compare with this group only; None: all pairs.
+
+        Raises:
+            DataError: the rate, the kind, the margin or the reference is unknown.
         """
-        return inference.test(self, name, margin, alpha)
+        return inference.test(self, name, margin, alpha, kind, reference)
 
     def proportions(self, name: str) -> Proportions:
         """A rate of every group as hits over total.
