@@ -163,11 +163,13 @@ def _draws(cube: Cube, rng: np.random.Generator, replicates: int) -> Iterator[tu
             # given its number of rows, a group's cells are multinomial on their own
             share = rows[at] / np.maximum(rows[at].sum(1, keepdims=True), 1)
             share[rows[at].sum(1) == 0, -1] = 1.0
-            yield at, np.asarray(rng.multinomial(sizes[:, at], share), dtype=np.float64)
+            drawn: Floats = rng.multinomial(sizes[:, at], share).astype(np.float64)
+            yield at, drawn
         elif kind == "weights":
             squares = cube.squares.reshape(g, k * k)[at]
             step = np.divide(squares, counts[at], out=np.ones_like(squares), where=counts[at] > 0)
-            yield at, rng.poisson(counts[at] / step, (replicates, *step.shape)) * step
+            times: Floats = rng.poisson(counts[at] / step, (replicates, *step.shape)).astype(np.float64)
+            yield at, times * step
         else:
             assert cube.moments is not None
             values, vectors = np.linalg.eigh(cube.moments[at])

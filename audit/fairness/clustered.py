@@ -106,7 +106,7 @@ def variance(slope: Floats, moments: Floats, clusters: NDArray[np.int64]) -> Flo
 def effective(value: Floats, spread: Floats) -> Floats:
     """(g,) the number of independent rows that would give a proportion this variance; NaN where either is degenerate."""
     inside = (value > 0) & (value < 1) & (spread > 0)
-    return np.divide(value * (1 - value), spread, out=np.full(value.shape, np.nan), where=inside)
+    return np.asarray(np.divide(value * (1 - value), spread, out=np.full(value.shape, np.nan), where=inside))
 
 
 def _slope(cube: Cube, part: rates.Part, found: rates.Proportions) -> Floats:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from audit.errors import DataError, nearest
-from audit.fairness import bootstrap, intervals, rates, simultaneous
+from audit.fairness import bootstrap, intervals, parting, rates
 from audit.fairness.clustered import Sample, sample
 from audit.fairness.intervals import Floats
 from audit.statistics import LEVEL, undefined
@@ -111,7 +111,7 @@ class _Compared(NamedTuple):
     keys: tuple[Hashable, ...]
     reference: int | None
     spreads: tuple[Floats, Floats]
-    farthest: simultaneous.Farthest
+    farthest: parting.Farthest
 
 
 def disparity(
@@ -145,7 +145,7 @@ def test(
     assert e.value is not None and e.low is not None and e.high is not None
     beyond, within = (e.low > margin, e.high <= margin) if kind == "difference" else (e.high < margin, e.low >= margin)
     parted = _parted(found, kind, margin)
-    p = max(simultaneous.alarm(parted.c, spread, found.reference) for spread in found.spreads) if parted.c > 0 else 1.0
+    p = max(parting.alarm(parted.c, spread, found.reference) for spread in found.spreads) if parted.c > 0 else 1.0
     pair = parted if beyond else found.farthest
     low, high = found.keys[pair.low], found.keys[pair.high]
     groups = (high, low) if name in rates.ERRORS else (low, high)
@@ -176,11 +176,9 @@ def _compare(cube: Cube, name: str, kind: Kind, reference: Hashable | None, alph
         return undefined("the rate is 0 in every group", n=n)
     at = None if reference is None else keys.index(reference)
     spreads = _spreads(groups, kind)
-    c = max(simultaneous.critical(spread, alpha, at) for spread in spreads)
+    c = max(parting.critical(spread, alpha, at) for spread in spreads)
     far = _farthest(groups, kind, at, intervals.normal(1 - alpha))
-    near = [
-        (simultaneous.lowest_high(bottom, c), simultaneous.highest_low(top, c)) for bottom, top in _sides(groups, at)
-    ]
+    near = [(parting.lowest_high(bottom, c), parting.highest_low(top, c)) for bottom, top in _sides(groups, at)]
     against = f"the other {len(keys) - 1}" if at is not None else f"{len(keys)} groups"
     method = f"mid-p limits that stand apart, {against} at once, and Newcombe's farthest limit, {100 * (1 - alpha):g} %"
     value, low, high = _interval(groups, kind, at, near, far)
@@ -194,7 +192,7 @@ def _interval(
     kind: Kind,
     reference: int | None,
     near: list[tuple[float, float]],
-    far: simultaneous.Farthest,
+    far: parting.Farthest,
 ) -> tuple[float, float, float]:
     """Value, low and high of the disparity, from where groups stand apart at least and how far at most."""
     p = groups.value
@@ -219,7 +217,7 @@ def _spreads(groups: Sample, kind: Kind) -> tuple[Floats, Floats]:
     return 1 / np.sqrt(groups.size), own if kind == "difference" else own / ((high + low) / 2)
 
 
-def _farthest(groups: Sample, kind: Kind, reference: int | None, z: float) -> simultaneous.Farthest:
+def _farthest(groups: Sample, kind: Kind, reference: int | None, z: float) -> parting.Farthest:
     """How far the groups may lie apart: as a difference, or as minus the logarithm of a ratio.
 
     If the disparity is beyond a margin, then one pair is; that pair's own limit is within it with chance at most alpha / 2,
@@ -228,15 +226,15 @@ def _farthest(groups: Sample, kind: Kind, reference: int | None, z: float) -> si
     low, high = groups.ends("mid-p", z)
     p = groups.value
     if kind == "difference":
-        return simultaneous.farthest(p, p - low, high - p, reference)
+        return parting.farthest(p, p - low, high - p, reference)
     if (p == 0).any():
         lowest, highest = int(p.argmin()), int(p.argmax())
         if reference is not None:
             lowest, highest = (reference, highest) if p[reference] == 0 else (lowest, reference)
-        return simultaneous.Farthest(np.inf, lowest, highest)
+        return parting.Farthest(np.inf, lowest, highest)
     # limits of a logarithm are logarithms of limits (Zou and Donner 2008)
     with np.errstate(divide="ignore"):
-        return simultaneous.farthest(np.log(p), np.log(p) - np.log(low), np.log(high) - np.log(p), reference)
+        return parting.farthest(np.log(p), np.log(p) - np.log(low), np.log(high) - np.log(p), reference)
 
 
 def _sides(groups: Sample, reference: int | None) -> list[tuple[Sample, Sample]]:
@@ -247,20 +245,20 @@ def _sides(groups: Sample, reference: int | None) -> list[tuple[Sample, Sample]]
     return [(groups, one), (one, groups)]
 
 
-def _parted(found: _Compared, kind: Kind, margin: float) -> simultaneous.Parting:
+def _parted(found: _Compared, kind: Kind, margin: float) -> parting.Parting:
     """The pair that stands apart most clearly by more than the margin."""
-    best = simultaneous.Parting(0.0, 0, 0)
+    best = parting.Parting(0.0, 0, 0)
     for bottom, top in _sides(found.groups, found.reference):
         if kind == "difference":
-            parted = simultaneous.parting(top, bottom, lambda rate: rate + margin, 1 - margin)
+            parted = parting.parting(top, bottom, lambda rate: rate + margin, 1 - margin)
         else:
-            parted = simultaneous.parting(top, bottom, lambda rate: rate / margin if margin else 1.0, margin)
+            parted = parting.parting(top, bottom, lambda rate: rate / margin if margin else 1.0, margin)
         if parted.c > best.c:
             low, high = (
                 found.reference if len(side.value) == 1 else at
                 for side, at in ((bottom, parted.low), (top, parted.high))
             )
-            best = simultaneous.Parting(parted.c, low or 0, high or 0)
+            best = parting.Parting(parted.c, low or 0, high or 0)
     return best
 
 
