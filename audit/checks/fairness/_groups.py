@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from audit.fairness import Cube
 from audit.fairness.attributes import groups, positive
 
@@ -21,3 +23,19 @@ def cubes(subject: Subject, data: Dataset, depth: int) -> dict[str, Cube]:
         )
         for name, found in groups(data, depth).items()
     }
+
+
+def largest(cube: Cube, most: int) -> list[int]:
+    """At most so many groups, those of most rows, in the cube's order."""
+    size = cube.rows.sum((1, 2))
+    return sorted(np.argsort(-size, kind="stable")[:most].tolist())
+
+
+def withheld(data: Dataset) -> tuple[str, ...]:
+    """What is said of groups that may not be told; nothing where all may."""
+    if data.smallest_group < 2:
+        return ()
+    return (
+        f"Groups and intersections of fewer than {data.smallest_group} rows, and the smallest others where one could be "
+        "worked out from totals, are joined to 'others', so that nobody is found again.",
+    )

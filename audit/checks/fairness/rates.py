@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from audit.check import Check
-from audit.checks.fairness._groups import cubes
-from audit.fairness.attributes import NO_GROUPS, group_name, positive
+from audit.checks.fairness._groups import cubes, largest, withheld
+from audit.fairness.attributes import NO_GROUPS, positive
 from reports.record import Bar, Bars, Cell, Estimate, Figure, Measured, Table
 
 if TYPE_CHECKING:
     import numpy as np
 
     from audit.datasets import Dataset
+    from audit.fairness import Cube
     from audit.subject import Subject
 
+#: in the table, and as figures of their own beside it
 SHOWN = (
     "selection_rate",
     "true_positive_rate",
@@ -23,6 +25,9 @@ SHOWN = (
     "positive_predictive_value",
     "accuracy",
 )
+BESIDE = ("base_rate", "negative_predictive_value", "balanced_accuracy", "f1")
+#: with more than two classes: every class against the rest
+CLASSWISE = ("macro_true_positive_rate", "worst_class_true_positive_rate")
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class Rates(Check):
     What it measures:
         For each group of each protected attribute, and for their intersections: how often the model gives the
         favourable answer (selection rate), how often it does so rightly (true positive rate) and wrongly (false
-        positive rate), how often that answer is right (positive predictive value), and the accuracy.
+        positive rate), how often that answer is right (positive predictive value), and the accuracy. With more than
+        two classes also the true positive rate averaged over the classes, and that of the class it fares worst with.
     Why it matters:
         An average hides who pays for the errors. Equal accuracy can stand beside very unequal false alarms.
     How to read it:
@@ -40,11 +46,15 @@ class Rates(Check):
         not the same as 0. Differences and their significance stand in the disparity check.
 
     References:
-        Hardt, Price and Srebro 2016 (equalised odds); Wilson 1927 (intervals).
+        Hardt, Price and Srebro 2016 (equalised odds); Buolamwini and Gebru 2018 (intersections); Wilson 1927 (intervals).
     """
 
-    #: 1: single attributes only; 2: their intersection too
+    version: ClassVar[int] = 2
+
+    #: attributes crossed at most; 1: single attributes only
     depth: int = 2
+    #: groups listed of one attribute, the largest first
+    shown: int = 40
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """Skip where nobody is to be compared."""
@@ -53,42 +63,51 @@ class Rates(Check):
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
         estimates: dict[str, Estimate] = {}
-        tables, figures = [], list[Figure]()
+        tables, figures, notes = [], list[Figure](), list[str]()
+        many = len(data.classes) > 2
+        names = SHOWN + CLASSWISE if many else SHOWN
         for attribute, cube in cubes(subject, data, self.depth).items():
-            found = {rate: cube.rate(rate) for rate in SHOWN}
+            found = {rate: cube.rate(rate) for rate in (*SHOWN, *BESIDE)}
+            if many:
+                worst = {group: estimate for group, (_, estimate) in cube.worst("true_positive_rate").items()}
+                found |= dict(zip(CLASSWISE, (cube.macro("true_positive_rate"), worst), strict=True))
+            chosen = largest(cube, self.shown)
+            if len(chosen) < len(cube.groups):
+                notes.append(
+                    f"Of the {len(cube.groups):,} groups of {attribute}, the {len(chosen)} largest are listed."
+                )
             rows: list[tuple[Cell, ...]] = []
-            for index, group in enumerate(cube.groups):
-                name = group_name(group)
-                rows.append((name, round(float(cube.counts[index].sum())), *(found[rate][group] for rate in SHOWN)))
-                estimates |= {f"{rate}@{attribute}={name}": found[rate][group] for rate in SHOWN}
+            for at in chosen:
+                group = cube.groups[at]
+                rows.append((str(group), int(cube.rows[at].sum()), *(found[rate][group] for rate in names)))
+                estimates |= {f"{rate}@{attribute}={group}": of_rate[group] for rate, of_rate in found.items()}
             tables.append(
                 Table(
                     title=f"Rates by {attribute}",
-                    columns=(attribute, "rows", *(rate.replace("_", " ") for rate in SHOWN)),
+                    columns=(attribute, "rows", *(rate.replace("_", " ") for rate in names)),
                     rows=tuple(rows),
                 )
             )
-            selected = found["selection_rate"]
-            whole = cube.counts.sum((0, 1))
-            figures.append(
-                Bars(
-                    title=f"Selection rate by {attribute}",
-                    x_title="selection rate",
-                    bars=tuple(
-                        Bar(label=group_name(group), value=e.value, low=e.low, high=e.high)
-                        for group, e in selected.items()
-                        if e.value is not None
-                    ),
-                    reference=float(whole[cube.positive] / whole.sum()),
-                    percent=True,
-                    note="The line is the selection rate over all rows.",
-                )
-            )
+            figures.append(_selected(attribute, cube, found["selection_rate"], chosen))
         favourable = data.classes[positive(data)]
         declared = "declared" if data.favourable is not None else "taken because none is declared (the last class)"
         return Measured(
             estimates=estimates,
             tables=tuple(tables),
             figures=tuple(figures),
-            notes=(f"The favourable class is {favourable!r}, {declared}.",),
+            notes=(f"The favourable class is {favourable!r}, {declared}.", *notes, *withheld(data)),
         )
+
+
+def _selected(attribute: str, cube: Cube, rate: dict[Any, Estimate], chosen: list[int]) -> Bars:
+    """Selection rates as bars, at most twenty."""
+    whole = cube.counts.sum((0, 1))
+    bars = [(str(cube.groups[at]), rate[cube.groups[at]]) for at in chosen[:20]]
+    return Bars(
+        title=f"Selection rate by {attribute}",
+        x_title="selection rate",
+        bars=tuple(Bar(label=name, value=e.value, low=e.low, high=e.high) for name, e in bars if e.value is not None),
+        reference=float(whole[cube.positive] / whole.sum()),
+        percent=True,
+        note="The line is the selection rate over all rows.",
+    )
