@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,8 +16,9 @@ from audit.mitigation.methods._rates import LEAST, listed
 from audit.mitigation.processors import attach
 from audit.mitigation.remedy import Bench, Processor, Remedy, Step
 
-#: deviation that groups are expected to have from what suits all together, in log-odds and in the log of the scale
-SPREAD = 0.5
+#: deviations tried: how far groups are expected to be from what suits all together, in log-odds and the log of the scale
+SPREADS = (0.0, 0.1, 0.2, 0.5, 1.0)
+_FOLDS, _LARGEST = 5, 50  # groups beyond the largest ones would cost time and change no choice
 _BINS = 10
 
 
@@ -23,9 +26,9 @@ def calibration(bench: Bench) -> Remedy:
     """Stretch and move the scores of each group so that its probabilities hold on the held rows.
 
     Two numbers a group, the scale a and the favourable log-odds b, are the most likely ones under a normal prior around
-    what suits all rows together (deviation `SPREAD`): a small group stays near the others. It aims at calibration within
-    groups and not at the aim's definition, with which it conflicts where base rates differ (Kleinberg et al. 2017). The
-    aim's strength multiplies log a and b.
+    what suits all rows together: a small group stays near the others. The prior's deviation is the one under which rows
+    left out are likeliest. It aims at calibration within groups and not at the aim's definition, with which it conflicts
+    where base rates differ (Kleinberg et al. 2017). The aim's strength multiplies log a and b.
 
     Raises:
         AssayError: the input does not show the group, or no held row has one.
@@ -35,13 +38,10 @@ def calibration(bench: Bench) -> Remedy:
         raise DataError(f"Expected held rows with a group of {aim.attribute!r}, found none; try more rows.")
     found = scores(bench, None, held.inputs)
     found -= found.mean(1, keepdims=True)
-    common = fit(found, held.labels, aim.favourable, None)
-    lines = np.tile(common, (len(bench.groups) + 1, 1))
-    for group in range(len(bench.groups)):
-        rows = held.groups == group
-        if rows.any():
-            lines[group] = fit(found[rows], held.labels[rows], aim.favourable, common)
-        bench.tell(Step("calibration", group + 1, len(bench.groups), bench.groups[group]))
+    spread = _spread(bench, found)
+    bench.tell(Step("calibration", 1, 2, "how far groups may differ"))
+    lines = _lines(bench, found, np.ones(len(held), dtype=np.bool_), range(len(bench.groups)), spread)
+    bench.tell(Step("calibration", 2, 2, "calibrated"))
     lines *= aim.strength
     processor = Processor(
         "grouped",
@@ -61,6 +61,7 @@ def calibration(bench: Bench) -> Remedy:
             "scale": dict(zip(bench.groups, np.exp(lines[:-1, 0]).tolist(), strict=True)),
             "shift": dict(zip(bench.groups, lines[:-1, 1].tolist(), strict=True)),
             "common": {"scale": float(np.exp(lines[-1, 0])), "shift": float(lines[-1, 1])},
+            "spread": spread,
             "gap_before": _gaps(bench, found),
             "gap_after": _gaps(bench, after),
         },
@@ -70,18 +71,54 @@ def calibration(bench: Bench) -> Remedy:
     )
 
 
-def fit(
-    scores: NDArray[np.float64], labels: NDArray[np.int64], favourable: int, around: NDArray[np.float64] | None
+def _spread(bench: Bench, found: NDArray[np.float64]) -> float:
+    """The deviation of `SPREADS` under which held rows that were left out are likeliest."""
+    held, favourable = bench.held, bench.aim.favourable
+    fold = np.random.default_rng([bench.seed, 0xCA1]).permutation(len(held)) % _FOLDS
+    sizes = np.bincount(held.groups[held.groups >= 0], minlength=len(bench.groups))
+    groups = [int(group) for group in np.argsort(-sizes, kind="stable")[:_LARGEST] if sizes[group] >= LEAST]
+    counted = np.isin(held.groups, groups)
+    surprise = np.zeros(len(SPREADS))
+    for left in range(_FOLDS):
+        out = np.flatnonzero((fold == left) & counted)
+        for index, spread in enumerate(SPREADS):
+            lines = _lines(bench, found, fold != left, groups, spread)
+            z = log_softmax(moved(found[out], lines[held.groups[out]], favourable), axis=1)
+            surprise[index] -= z[np.arange(len(out)), held.labels[out]].sum()
+    return SPREADS[int(surprise.argmin())]
+
+
+def _lines(
+    bench: Bench, found: NDArray[np.float64], rows: NDArray[np.bool_], groups: Iterable[int], spread: float
 ) -> NDArray[np.float64]:
-    """(log a, b) that make the labels most likely.
+    """(groups + 1, 2) fits on some held rows; the last, and those of groups not asked for, is what suits all together."""
+    held, favourable = bench.held, bench.aim.favourable
+    common = fit(found[rows], held.labels[rows], favourable)
+    lines = np.tile(common, (len(bench.groups) + 1, 1))
+    for group in groups:
+        of = rows & (held.groups == group)
+        if spread and of.any():
+            lines[group] = fit(found[of], held.labels[of], favourable, common, spread)
+    return lines
+
+
+def fit(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    favourable: int,
+    centre: NDArray[np.float64] | None = None,
+    spread: float = 10.0,
+) -> NDArray[np.float64]:
+    """(log a, b) that are likeliest given the labels.
 
     Args:
         scores: (n, classes), each row of mean 0.
         labels: (n,).
         favourable: index of the class that b moves.
-        around: centre of the prior; None: no change is the centre, with a deviation that only keeps it finite.
+        centre: of the prior; None: no change.
+        spread: deviation of the prior; a wide one only keeps the fit finite.
     """
-    centre, deviation = (np.zeros(2), 10.0) if around is None else (around, SPREAD)
+    centre = np.zeros(2) if centre is None else centre
     rows = np.arange(len(labels))
 
     def surprise(line: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -89,7 +126,7 @@ def fit(
         error = softmax(z, axis=1)
         error[rows, labels] -= 1
         slope = np.array([(error * scores).sum() * np.exp(line[0]), error[:, favourable].sum()])
-        away = (line - centre) / deviation**2
+        away = (line - centre) / spread**2
         value = -log_softmax(z, axis=1)[rows, labels].sum() + (away * (line - centre)).sum() / 2
         return value / len(labels), (slope + away) / len(labels)
 

@@ -134,7 +134,7 @@ def constraint(definition: Definition, bound: float) -> Any:
 def _logistic() -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=1.0, max_iter=200, tol=1e-4)
+    return LogisticRegression(C=1.0, max_iter=2000)
 
 
 def _line(head: Any, width: int) -> tuple[NDArray[np.float64], float]:
