@@ -1,0 +1,150 @@
+"""Subgroup search: which conjunctions of attributes fare worse, discovered on some rows and confirmed on others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from audit.errors import DataError
+from audit.fairness.subgroups.coding import Column, Condition, coded
+from audit.fairness.subgroups.confirming import confirm
+from audit.fairness.subgroups.counting import Losses, worst
+from audit.fairness.subgroups.findings import Search, Subgroup, subgroup
+from audit.fairness.subgroups.folding import Members, membership
+
+Floats = NDArray[np.float64]
+
+#: conjunctions that folding starts from, and candidates that one test takes
+POOL, CANDIDATES = 600, 50
+#: score that a candidate needs on the rows that choose it, and standard deviations by which a subgroup must be worse than
+#: what is known already to be listed beside it
+CHOSEN, FRESH = 3.0, 2.0
+#: smallest subgroup looked at: a share of the rows, and rows
+SHARE, ROWS = 0.005, 40
+
+
+def search(
+    outcome: ArrayLike,
+    columns: Mapping[str, ArrayLike] | pd.DataFrame,
+    depth: int = 3,
+    least: int | None = None,
+    alpha: float = 0.05,
+    seed: int = 0,
+    rows: ArrayLike | None = None,
+    bins: int = 5,
+    held_out: float = 0.5,
+    draws: int = 999,
+) -> Search:
+    """Find the conjunctions of attribute values whose rows fare worse than all others.
+
+    Every conjunction of at most `depth` conditions with enough rows is counted on one part of the rows, those that say
+    nothing beyond a worse one are folded into it, and the 50 most promising are tested on the other part, together
+    (`confirming.confirm`). At most `alpha` of searches in data without any difference confirm something.
+
+    The idea of listing all frequent itemsets by their divergence is DivExplorer's (Pastor, de Alfaro and Baralis 2021),
+    that of stopping at problematic slices is Slice Finder's (Chung et al. 2019): the first tests each itemset by
+    itself, the second spends its error budget in the order of its walk, and both test on the rows that chose the slice.
+
+    Args:
+        outcome: (n,) losses, the larger the worse: 0/1 (an error, a refusal) or any real numbers.
+        columns: name -> (n,) values; numbers are cut at quantiles, missing values are a level of their own.
+        depth: conditions at most, 1 to 3.
+        least: rows that a subgroup needs; 0.5 % of them, at least 40, where left out.
+        alpha: chance of any false finding.
+        seed: of the parting of the rows and of the test.
+        rows: (n,) bool, the rows to search (e.g. those that deserve the favourable class); all where left out.
+        bins: parts that a number is cut into, 2 to 12.
+        held_out: share of the rows that the candidates are tested on.
+        draws: permutations of the test.
+
+    Raises:
+        DataError: an argument does not fit; the message names it.
+    """
+    values, frame = _examined(outcome, columns, rows, depth, bins, held_out)
+    n = len(values)
+    least = max(ROWS, round(SHARE * n)) if least is None else max(int(least), 2)
+    found, left_out = coded(frame, least, bins)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(n)
+    cut = min(max(round(n * (1 - held_out)), 1), n - 1)
+    parts = [np.sort(order[:cut]), np.sort(order[cut:])]
+    whole, first, second = Losses(values), *(Losses(values[at]) for at in parts)
+    here, there = (_part(found, at) for at in parts)
+    pool = worst(here, first, depth, max(round(least * (1 - held_out)), 2), CHOSEN, POOL)
+    tested: list[Subgroup] = []
+    confirmed: list[int] = []
+    reach = critical = float("nan")
+    if pool.slices:
+        kept = Members(here, pool.slices, first).folded(range(len(pool.slices)), FRESH, CANDIDATES)
+        chosen = [pool.slices[k.place] for k in kept]
+        result = confirm(membership(there, chosen), second, alpha, draws, rng)
+        reach = float(min(pool.score[k.place] for k in kept)) if len(kept) == CANDIDATES else CHOSEN
+        critical = float(result.critical[-1])
+        for i, inside in enumerate(membership(here, chosen)):
+            conditions = tuple(_condition(found, *x) for x in chosen[i])
+            tested.append(subgroup(conditions, inside, first, second, result, i, kept[i].folded, alpha))
+        passed = [i for i in range(len(chosen)) if result.p[i] <= alpha]
+        if passed:
+            # what is shown may use every row: what is confirmed is settled
+            every = Members(found, chosen, whole)
+            passed.sort(key=lambda i: -float(whole.score(every.rows[i], every.lost[i])))
+            confirmed = [k.place for k in every.folded(passed, FRESH, len(passed))]
+    return Search(
+        confirmed=tuple(tested[i] for i in confirmed),
+        candidates=tuple(tested),
+        looked=pool.looked,
+        discovery=first.n,
+        held_out=second.n,
+        rate=second.mean,
+        left_out=left_out,
+        least=least,
+        columns=found,
+        binary=whole.binary,
+        reach=reach,
+        critical=critical,
+    )
+
+
+def _examined(
+    outcome: ArrayLike,
+    columns: Mapping[str, ArrayLike] | pd.DataFrame,
+    rows: ArrayLike | None,
+    depth: int,
+    bins: int,
+    held_out: float,
+) -> tuple[Floats, dict[str, pd.Series]]:
+    """The losses and attributes of the rows to search.
+
+    Raises:
+        DataError: an argument does not fit.
+    """
+    values = np.asarray(outcome, dtype=np.float64)
+    if values.ndim != 1 or not np.isfinite(values).all():
+        bad = f"an array of shape {values.shape}" if values.ndim != 1 else f"{int((~np.isfinite(values)).sum())} others"
+        raise DataError(f"Expected outcome: one finite number a row, found {bad}; try leaving such rows out by rows.")
+    for name, value, low, high in (("depth", depth, 1, 3), ("bins", bins, 2, 12), ("held_out", held_out, 0.1, 0.9)):
+        if not low <= value <= high:
+            raise DataError(f"Expected {name} from {low} to {high}, found {value}.")
+    frame = {str(name): pd.Series(column).reset_index(drop=True) for name, column in columns.items()}
+    for name, column in frame.items():
+        if len(column) != len(values):
+            raise DataError(f"Expected {len(values)} values in column {name!r}, found {len(column)}.")
+    if rows is not None:
+        mask = np.asarray(rows)
+        if mask.dtype != bool or mask.shape != values.shape:
+            raise DataError(f"Expected rows: {len(values)} of True or False, found {mask.dtype} of shape {mask.shape}.")
+        values, frame = values[mask], {name: column[mask] for name, column in frame.items()}
+    if len(values) < 2:
+        raise DataError(f"Expected outcome to have at least 2 rows to search, found {len(values)}.")
+    return values, frame
+
+
+def _part(columns: Sequence[Column], at: NDArray[np.int64]) -> list[Column]:
+    return [Column(c.name, c.code[at], c.size, c.conditions) for c in columns]
+
+
+def _condition(columns: Sequence[Column], column: int, first: int, last: int) -> Condition:
+    return next(c for c in columns[column].conditions if (c.first, c.last) == (first, last))
