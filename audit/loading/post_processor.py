@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from audit.errors import ModelError
@@ -89,13 +89,9 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 def write(path: Path, document: Document, tensors: Mapping[str, Tensor]) -> None:
     """Write a post-processor; a broken write never has the file's name."""
     text = document.model_dump_json()
+    metadata = {PROCESSOR_KEY: text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
     part = path.with_name(f".{path.name}.part")
-    # an empty file of tensors is none; one number stands for "nothing to say"
-    save_file(
-        {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
-        part,
-        metadata={PROCESSOR_KEY: text, "sha256": hashlib.sha256(text.encode()).hexdigest()},
-    )
+    part.write_bytes(save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, metadata))
     part.replace(path)
 
 

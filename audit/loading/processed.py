@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from audit.errors import ModelError
-from audit.loading import post_processor, transformers_folder
+from audit.loading import post_processor
 from audit.loading.assembly import Request, assemble
 from audit.loading.digest import digest
 from audit.loading.pickles import first_line
 from audit.loading.prediction import Predictor, choose_precision
 from audit.loading.sniffing import Format
 from audit.loading.text import Text
+from audit.loading.transformers_folder import text_capabilities
 from audit.loading.wrapping import Wrapped
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from audit.loading.post_processor import Base
@@ -61,31 +64,29 @@ def assemble_processed(request: Request) -> Subject:
             f"Expected a post-processor that fits the checkpoint {base.file}, found {type(error).__name__}: "
             f"{first_line(error)}; try writing {request.path} again."
         ) from error
-    return _around(inner, model, request, document.kind)
-
-
-def _around(inner: Subject, model: nn.Module, request: Request, kind: str) -> Subject:
-    """The subject of the base with another model in it."""
-    found = replace(
-        inner,
-        model=model,
+    found = around(inner, model, request.batch_size, choose_precision(request.precision))
+    return replace(
+        found,
         digest=digest(request.path),
         name=request.name or request.path.resolve().stem,
         source=str(request.path),
         format=str(Format.POST_PROCESSOR),
-        settings={**inner.settings, "post_processor": kind},
-        _scores=type(inner._scores)(),
+        settings={**inner.settings, "post_processor": document.kind},
     )
-    precision = choose_precision(request.precision)
-    if isinstance(inner.text, Text):
-        of = inner.text
-        text = Text(model, of.tokenizer, of.head, inner.device, request.batch_size, precision)
-        return replace(found, text=text, predict=text.predict, capabilities=transformers_folder.text_capabilities(text))
-    if not isinstance(model, Wrapped):
-        raise ModelError(f"Expected a network of pictures or tables in {request.path}, found {type(model).__name__}.")
-    predict = Predictor(model, inner.device, request.batch_size, precision)
-    # what it makes of the base's outputs are scores, whatever they look like
-    predict.scoring.checked = kind != "mixture"
+
+
+def around(subject: Subject, model: nn.Module, batch_size: int = 256, precision: torch.dtype | None = None) -> Subject:
+    """The subject with another model in it, which gives scores; a `transformers` network where it is one for text."""
+    found = replace(subject, model=model, _scores=WeakKeyDictionary())
+    if isinstance(subject.text, Text):
+        of = subject.text
+        text = Text(model, of.tokenizer, of.head, subject.device, batch_size, precision)
+        return replace(found, text=text, predict=text.predict, capabilities=text_capabilities(text))
+    assert isinstance(model, Wrapped)
+    predict = Predictor(model, subject.device, batch_size, precision)
+    # what stands around a checkpoint gives scores, whatever they look like; the checkpoint's own outputs were held
+    # against what is declared when it was audited
+    predict.scoring.checked = True
     return replace(found, predict=predict)
 
 

@@ -80,8 +80,9 @@ def mitigate(
     from audit.judgement import read_policy
     from audit.mitigation import choosing, methods, showing, writing
     from audit.mitigation.material import gather
+    from audit.mitigation.measuring import CHOICE
     from audit.mitigation.remedy import Bench
-    from audit.mitigation.trials import BEFORE, CHOICE, NAME, VERSION, Workshop
+    from audit.mitigation.trials import BEFORE, NAME, VERSION, Workshop
     from audit.plan import read_plan
     from audit.runner import choose, preflight, run
     from audit.setup import subject_and_data

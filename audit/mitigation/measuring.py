@@ -10,6 +10,8 @@ import numpy as np
 from audit import comparison, statistics
 from audit.checks.fit._reliability import ece
 from audit.fairness import Cube
+from audit.fairness.attributes import Levels
+from audit.mitigation.material import groups_of, training
 from audit.mitigation.remedy import Aim, Definition
 from reports.record import Estimate
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from audit.checks.robustness._space import Space
-    from audit.fairness.attributes import Levels
+    from audit.mitigation.material import Material
     from audit.subject import Subject
 
     Floats = NDArray[np.float64]
@@ -31,6 +33,8 @@ RATES = {
     Definition.EQUAL_OPPORTUNITY: ("true_positive_rate",),
     Definition.EQUALISED_ODDS: ("true_positive_rate", "false_positive_rate"),
 }
+#: slice of the figures that methods are chosen by
+CHOICE = "choice"
 BINS, RESAMPLES, REPLICATES = 15, 200, 1000
 
 
@@ -113,6 +117,22 @@ def alone(answers: Answers, aim: Aim, rng: np.random.Generator) -> dict[str, Est
     }
 
 
+def whole(old: Answers, new: Answers, chosen: Answers, aim: Aim, rng: np.random.Generator) -> dict[str, Estimate]:
+    """Figures of a model, its changes, and what it is chosen by.
+
+    Args:
+        old: answers of the model as it was to the test rows; `new` itself where that is measured.
+        new: answers of the model.
+        chosen: its answers to the rows to choose on.
+        aim: whose difference counts.
+        rng: of the bootstraps.
+    """
+    found = alone(new, aim, rng)
+    found[f"{aim.definition}_difference@{CHOICE}"] = difference(chosen.cube(aim.favourable), aim.definition)
+    found[f"accuracy@{CHOICE}"] = statistics.proportion(int(chosen.right.sum()), len(chosen.labels))
+    return found if new is old else found | changes(old, new, aim, rng)
+
+
 def calibration_gap(answers: Answers, favourable: int) -> Estimate:
     """The largest gap of any group between the mean probability of the favourable class and its true share."""
     over = answers.probabilities[:, favourable] - (answers.labels == favourable)
@@ -188,6 +208,20 @@ def _widened(counts: NDArray[np.float64] | Ints, definition: Definition) -> Floa
             ranges.append(np.where(seen, high - low, np.nan))
         widest.append(np.max(ranges, axis=0))
     return np.asarray(widest[1] - widest[0])
+
+
+def on_test(subject: Subject, material: Material, reads: bool) -> Answers:
+    """A model's answers to the test rows; `reads` says whether it is given the group."""
+    data = material.data(reads)
+    return Answers(subject.scores(data).double().numpy(), data.labels.numpy(), groups_of(data, material.attribute))
+
+
+def on_choice(subject: Subject, material: Material, reads: bool) -> Answers:
+    """A model's answers to the training rows to choose on."""
+    rows, known = material.choice, material.levels
+    data = training(material.data(reads)).take(rows)
+    scores = subject.predict(data.inputs).double().numpy()
+    return Answers(scores, data.labels.numpy(), Levels(known.code[rows], known.names))
 
 
 @dataclass(frozen=True, eq=False)

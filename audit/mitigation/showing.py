@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from audit.mitigation.choosing import Spot, front
-from audit.mitigation.trials import BEFORE, CHOICE, NAME, VERSION
+from audit.mitigation.measuring import CHOICE
+from audit.mitigation.trials import BEFORE, NAME, VERSION
 from reports.record import Card, Estimate, Measured, Place, Scatter, Table
 
 if TYPE_CHECKING:

@@ -14,14 +14,13 @@ from pydantic import ValidationError
 
 from audit import __version__, statistics
 from audit.errors import AssayError
-from audit.fairness.attributes import Levels
 from audit.loading.digest import digest
-from audit.mitigation import measuring, methods, writing
-from audit.mitigation.material import groups_of, training
-from audit.mitigation.measuring import Answers
+from audit.mitigation import measuring, writing
+from audit.mitigation.applying import apply
+from audit.mitigation.material import training
 from audit.mitigation.remedy import Bench, Step
 from audit.runner import fingerprint
-from reports.record import Entry, Estimate, Frozen, Measured, Unit
+from reports.record import Entry, Frozen, Measured, Unit
 
 if TYPE_CHECKING:
     from audit.mitigation.material import Material
@@ -35,8 +34,6 @@ NAME = "fairness.mitigated"
 VERSION = 1
 #: the model as it was, among the methods
 BEFORE = "as it was"
-#: slice of the figures that methods are chosen by
-CHOICE = "choice"
 
 
 class Trial(Frozen):
@@ -104,7 +101,7 @@ class Workshop:
             if there.exists() and digest(there) == kept.sha256:
                 return kept
         path.unlink(missing_ok=True)
-        remedy = methods.find(name)(replace(self.bench, tell=watch))
+        remedy = apply(name, replace(self.bench, tell=watch))
         checkpoint = writing.write(self.origin, remedy, self.folder / name)
         found = Trial(
             method=name,
@@ -142,14 +139,9 @@ class Workshop:
         aim, before = self.bench.aim, self.origin.subject
         after = remedied or before
         rng = np.random.default_rng([self.bench.seed, int.from_bytes(hashlib.sha256(NAME.encode()).digest()[:8])])
-        old, new = self._test(before, False), self._test(after, reads)
-        found: dict[str, Estimate] = measuring.alone(new, aim, rng)
-        chosen = self._choice(after, reads)
-        cube = chosen.cube(aim.favourable)
-        found[f"{aim.definition}_difference@{CHOICE}"] = measuring.difference(cube, aim.definition)
-        found[f"accuracy@{CHOICE}"] = statistics.proportion(int(chosen.right.sum()), len(chosen.labels))
-        if remedied is not None:
-            found |= measuring.changes(old, new, aim, rng)
+        old = measuring.on_test(before, self.material, False)
+        new = old if remedied is None else measuring.on_test(after, self.material, reads)
+        found = measuring.whole(old, new, measuring.on_choice(after, self.material, reads), aim, rng)
         if self.attack is not None:
             stands = self.attack.stands(after, reads)
             found[f"robust_accuracy@{self.attack.budget}"] = statistics.proportion(int(stands.sum()), len(stands))
@@ -157,18 +149,6 @@ class Workshop:
                 was = self.attack.stands(before, False)
                 found[f"robust_accuracy_change@{self.attack.budget}"] = statistics.paired_difference(stands, was)
         return Measured(estimates=found)
-
-    def _test(self, subject: Subject, reads: bool) -> Answers:
-        data = self.material.data(reads)
-        scores = subject.scores(data).double().numpy()
-        return Answers(scores, data.labels.numpy(), groups_of(data, self.material.attribute))
-
-    def _choice(self, subject: Subject, reads: bool) -> Answers:
-        rows, known = self.material.choice, self.material.levels
-        data = training(self.material.data(reads)).take(rows)
-        return Answers(
-            subject.predict(data.inputs).double().numpy(), data.labels.numpy(), Levels(known.code[rows], known.names)
-        )
 
     def _key(self, name: str) -> str:
         bench, train = self.bench, training(self.material.own)
