@@ -241,3 +241,16 @@ def auroc(higher: ArrayLike, lower: ArrayLike) -> Estimate:
     return Estimate(
         value=value, low=min(low, value), high=max(high, value), n=m + n, method="Mann-Whitney, Newcombe 95 %"
     )
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """Holm's adjusted p-values (1979), in the order given: naming those of at most alpha errs at all with chance alpha.
+
+    Args:
+        p: (n,) p-values of single tests.
+    """
+    x = np.asarray(p, dtype=np.float64).ravel()
+    order = np.argsort(x, kind="stable")
+    out = np.empty(x.size)
+    out[order] = np.minimum(np.maximum.accumulate(x[order] * np.arange(x.size, 0, -1)), 1.0)
+    return out

@@ -63,3 +63,12 @@ def test_intervals_that_hold_together_are_wider():
     share = statistics.proportion(7, 20, of=5)
     assert (share.low, share.high) == pytest.approx((low, high))
     assert statistics.difference(five, statistics.mean(x + 1, of=5), of=5).method == "Newcombe 95 %, 5 together"
+
+
+def test_holm_multiplies_the_smallest_most_and_stays_in_order():
+    assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert statistics.holm([0.9, 0.5]) == pytest.approx([1.0, 1.0])
+    assert statistics.holm([]).size == 0
+    rng = np.random.default_rng(0)
+    named = [bool((statistics.holm(rng.random(6)) <= 0.05).any()) for _ in range(4000)]
+    assert np.mean(named) == pytest.approx(0.05, abs=0.012)

@@ -193,8 +193,8 @@ class Groups(Check):
                 order, p = self._order(shares, members[group], members[reference], rng)
                 found[f"same_features@{at}"] = order
                 p_order.append(p)
-        adjusted = dict(zip(others, holm(p_gain), strict=True))
-        adjusted_order = dict(zip(others, holm(p_order), strict=False))
+        adjusted = dict(zip(others, statistics.holm(p_gain).round(4).tolist(), strict=True))
+        adjusted_order = dict(zip(others, statistics.holm(p_order).round(4).tolist(), strict=False))
         lines: list[tuple[Cell, ...]] = []
         for group in (reference, *others):
             at = f"{name}={groups.names[group]}"
@@ -266,12 +266,3 @@ class Groups(Check):
             value=value, low=min(float(low), value), high=max(float(high), value), n=len(a), method=method
         )
         return estimate, float((1 + (null <= value + 1e-12).sum()) / (1 + len(null)))
-
-
-def holm(p: list[float]) -> list[float]:
-    """Holm's (1979) adjusted p-values, in the order given."""
-    order = np.argsort(p, kind="stable")
-    steps = np.maximum.accumulate(np.array(p)[order] * np.arange(len(p), 0, -1)) if p else np.zeros(0)
-    out = np.empty(len(p))
-    out[order] = np.minimum(steps, 1.0)
-    return [round(float(x), 4) for x in out]

@@ -39,3 +39,8 @@ def withheld(data: Dataset) -> tuple[str, ...]:
         f"Groups and intersections of fewer than {data.smallest_group} rows, and the smallest others where one could be "
         "worked out from totals, are joined to 'others', so that nobody is found again.",
     )
+
+
+def told(p: float) -> str:
+    """A p-value in a table; below a millionth no approximation is to be trusted."""
+    return "< 0.000001" if p < 1e-6 else f"{p:.2g}"

@@ -1,12 +1,13 @@
-"""Differences and ratios between protected groups."""
+"""Differences and ratios between protected groups, and whether they are more than chance."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from audit import statistics
 from audit.check import Check
-from audit.checks.fairness._groups import cubes
+from audit.checks.fairness._groups import cubes, told, withheld
 from audit.fairness.attributes import NO_GROUPS
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from audit.datasets import Dataset
+    from audit.fairness.inference import Decision
     from audit.subject import Subject
 
 KINDS: tuple[Literal["difference", "ratio"], ...] = ("difference", "ratio")
@@ -34,7 +36,9 @@ class Disparity(Check):
     What it measures:
         The largest difference and the smallest ratio between any two groups of selection rate (demographic parity),
         true positive rate (equal opportunity), false positive rate, positive predictive value (predictive parity) and
-        accuracy, for each protected attribute and for the intersections.
+        accuracy, for each protected attribute and for the intersections. The groups named stand apart most clearly, the
+        worse-off first. The p-value says how often chance alone would set some two groups of the attribute as far apart;
+        the adjusted one allows for every comparison in the table (Holm).
     Why it matters:
         It says whom the model treats worse. Selection ratios below 0.8 are what the four-fifths rule of United States
         employment practice looks at; a large difference in error rates is what equalised odds forbids.
@@ -42,15 +46,19 @@ class Disparity(Check):
         The interval holds for all pairs of groups at once, so that the largest of many chance differences is not
         taken for bias: a difference whose interval includes 0, or a ratio whose interval includes 1, may be chance.
         Where the groups' true rates differ, no model can satisfy all definitions together; choose the one your use
-        asks for.
+        asks for (see the definitions below).
 
     References:
-        Newcombe 1998; Donner and Zou 2012; Tukey's studentised range (Hayter 1984); 29 CFR 1607.4(D); Chouldechova
-        2017 and Kleinberg et al. 2016 (definitions that exclude each other).
+        Newcombe 1998; Lancaster 1961 (mid-p); Berger 1982 (intersection-union tests); Holm 1979; 29 CFR 1607.4(D);
+        Chouldechova 2017 and Kleinberg et al. 2016 (definitions that exclude each other).
     """
 
-    #: 1: single attributes only; 2: their intersection too
+    version: ClassVar[int] = 2
+
+    #: attributes crossed at most; 1: single attributes only
     depth: int = 2
+    #: chance of naming any difference where there is none
+    alpha: float = 0.05
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """Skip where nobody is to be compared."""
@@ -59,28 +67,35 @@ class Disparity(Check):
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
         estimates: dict[str, Estimate] = {}
-        rows, bars = list[tuple[Cell, ...]](), []
-        headline = []
+        bars, headline = list[Bar](), list[str]()
+        found: dict[tuple[str, str], Decision] = {}
         for attribute, cube in cubes(subject, data, self.depth).items():
             for definition, rate in DEFINITIONS.items():
                 pair = {kind: cube.disparity(rate, kind) for kind in KINDS}
+                found[attribute, definition] = cube.test(rate, margin=0.0, alpha=self.alpha)
                 estimates |= {f"{definition}_{kind}@{attribute}": pair[kind] for kind in KINDS}
-                rows.append((attribute, definition.replace("_", " "), *pair.values()))
                 gap = pair["difference"]
                 if gap.value is not None:
                     words = definition.replace("_", " ")
                     bars.append(Bar(label=words, value=gap.value, low=gap.low, high=gap.high, series=attribute))
-            headline.append(f"demographic_parity_difference@{attribute}")
-            headline.append(f"equal_opportunity_difference@{attribute}")
+            headline += [
+                f"{definition}_difference@{attribute}" for definition in ("demographic_parity", "equal_opportunity")
+            ]
+        adjusted = statistics.holm([1.0 if d.p is None else d.p for d in found.values()])
+        rows = tuple(
+            _row(attribute, definition, decision, p, estimates)
+            for ((attribute, definition), decision), p in zip(found.items(), adjusted, strict=True)
+        )
+        real = [row for row, p in zip(rows, adjusted, strict=True) if p <= self.alpha]
         return Measured(
             estimates=estimates,
             headline=tuple(headline),
             tables=(
                 Table(
                     title="Largest difference and smallest ratio between groups",
-                    columns=("attribute", "definition", "difference", "ratio"),
-                    rows=tuple(rows),
-                    note="Intervals hold for all pairs of groups at once.",
+                    columns=("attribute", "definition", "difference", "ratio", "between", "p", "p, all rows"),
+                    rows=rows,
+                    note="Intervals hold for all pairs of groups at once; 'p, all rows' for the whole table.",
                 ),
             ),
             figures=(
@@ -92,4 +107,19 @@ class Disparity(Check):
                     note="An interval that reaches 0 may be chance.",
                 ),
             ),
+            notes=(
+                f"{len(real)} of {len(rows)} comparisons are more than chance, with at most a {self.alpha:.0%} risk of "
+                "naming any that is not.",
+                *withheld(data),
+            ),
         )
+
+
+def _row(
+    attribute: str, definition: str, decision: Decision, adjusted: float, estimates: dict[str, Estimate]
+) -> tuple[Cell, ...]:
+    pair = tuple(estimates[f"{definition}_{kind}@{attribute}"] for kind in KINDS)
+    between = "" if decision.groups is None else f"{decision.groups[0]} and {decision.groups[1]}"
+    if decision.p is None:
+        return (attribute, definition.replace("_", " "), *pair, between, "", "")
+    return (attribute, definition.replace("_", " "), *pair, between, told(decision.p), told(adjusted))

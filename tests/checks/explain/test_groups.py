@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from audit.checks.explain.groups import Groups, holm
+from audit.checks.explain.groups import Groups
 from tests.checks.explain.known_models import Linear, numbers, subject
 
 SMALL = {"each": 40, "evaluations": 32, "background": 8, "permutations": 199, "resamples": 30}
@@ -75,12 +75,6 @@ def test_texts_are_compared_in_quality_only(words):
     assert found.estimates["faithfulness@club=a"].value is not None
     assert not any(name.startswith("same_features") for name in found.estimates)
     assert "Words differ" in found.notes[-1]
-
-
-def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03]) == [0.03, 0.06, 0.06]
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 def test_it_is_skipped_where_there_is_nobody_to_compare():
