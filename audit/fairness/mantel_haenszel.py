@@ -108,6 +108,13 @@ class Pair:
             unit="fraction",
         )
 
+    def p(self) -> float | None:
+        """P-value that the common difference is 0, of the score that its interval inverts; None where undefined."""
+        if not self.both.any():
+            return None
+        value, weight, _, q = self._sato()
+        return float(2 * stats.norm.sf(abs(value) * weight / q**0.5)) if q > 0 else 1.0
+
     def _sato(self) -> tuple[float, float, float, float]:
         """The common difference, the sum of the weights, and Sato's P and Q (1989, eq. 3)."""
         a, n, c, m, total = self.cells
@@ -201,6 +208,33 @@ class Pair:
         slope = np.moveaxis(above - value * below, -1, 0)
         out[self.both] = slope / weight
         return out
+
+    def crude_influence(self) -> Floats:
+        """What one more row adds to the crude difference, (2, 2): first or second group, miss or hit."""
+        (p, size), (q, other) = self.pooled, self.other
+        out = np.zeros((2, 2))
+        if size:
+            out[0] = -p / size, (1 - p) / size
+        if other:
+            out[1] = q / other, (q - 1) / other
+        return out
+
+    def change(self, z: float = Z) -> Estimate:
+        """The common difference minus the crude one, by the delta method: they share their rows."""
+        crude, adjusted = self.crude(z), self.difference(z)
+        if crude.value is None or adjusted.value is None:
+            return undefined(crude.reason or adjusted.reason or "undefined", unit="fraction")
+        rows = np.stack([self.n - self.a, self.a, self.m - self.c, self.c], -1).reshape(-1, 2, 2)
+        half = z * float((rows * (self.influence() - self.crude_influence()) ** 2).sum() ** 0.5)
+        value = adjusted.value - crude.value
+        return Estimate(
+            value=value,
+            low=max(value - half, -2.0),
+            high=min(value + half, 2.0),
+            n=adjusted.n,
+            method=f"delta method {level(z)}",
+            unit="fraction",
+        )
 
     def finding(self, z: float = Z) -> Finding:
         """What the strata do to the direction; `z` is to hold for all comparisons that are made at once."""
