@@ -114,21 +114,35 @@ def holm(p: ArrayLike) -> Floats:
     return out
 
 
-def net(gained: ArrayLike, of: int = 1) -> Estimate:
-    """Share of pairs turned one way less the share turned the other way, by Agresti and Min's interval (2005).
+def one_way(favour: ArrayLike, permutations: int, rng: np.random.Generator) -> float:
+    """P-value of answers changing one way: McNemar's where each pair turns or does not, else under random signs.
+
+    Args:
+        favour: (n,) in [-1, 1], what each pair adds to either side.
+        permutations: see `sign_flip`.
+        rng: see `sign_flip`.
+    """
+    x = np.asarray(favour, dtype=np.float64)
+    if np.isin(x, (-1.0, 0.0, 1.0)).all():
+        return mcnemar(int((x > 0).sum()), int((x < 0).sum()))
+    return sign_flip(x, permutations, rng)
+
+
+def net(favour: ArrayLike, of: int = 1) -> Estimate:
+    """Mean of pairs turned one way (1), the other way (-1), not (0), or partly, by Agresti and Min's interval (2005).
 
     Half a pair is added to each of the four cells, so that no pair turned does not make a certain 0.
 
     Args:
-        gained: (n,) signs of the pairs' changes.
+        favour: (n,) in [-1, 1].
         of: intervals that are to hold together, this one among them (Bonferroni).
     """
-    x = np.sign(np.asarray(gained, dtype=np.float64))
+    x = np.asarray(favour, dtype=np.float64)
     n = x.size
     if n == 0:
         return undefined("no rows", unit="fraction")
     centre = float(x.sum()) / (n + 2)
-    error = max((float(np.abs(x).sum()) + 1) / (n + 2) - centre**2, 0.0) ** 0.5 / (n + 2) ** 0.5
+    error = max((float((x**2).sum()) + 1) / (n + 2) - centre**2, 0.0) ** 0.5 / (n + 2) ** 0.5
     half = float(stats.norm.ppf(1 - (1 - LEVEL) / 2 / of)) * error
     value = float(x.mean())
     together = f", {of} together" if of > 1 else ""

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from audit import statistics
-from audit.fairness.paired import Answers, holm, mcnemar, net, sign_flip
+from audit.fairness.paired import Answers, holm, mcnemar, net, one_way, sign_flip
 
 
 @pytest.mark.parametrize(("more", "fewer"), [(0, 0), (1, 0), (5, 5), (0, 6), (9, 2), (3, 20), (7, 8)])
@@ -55,6 +55,18 @@ def test_the_net_share_is_the_paired_difference():
     assert net(np.zeros(40)).high > 0
     assert net(a.astype(float) - b, of=5).low < ours.low
     assert net([]).value is None
+
+
+def test_partial_turns_are_averaged_and_tested_by_signs():
+    rng = np.random.default_rng(4)
+    whole = np.array([1.0, 1, 1, 1, 0, -1])
+    assert one_way(whole, 99, rng) == mcnemar(4, 1)
+    part = whole * 0.25
+    assert one_way(part, 9999, rng) == pytest.approx(stats.binomtest(4, 5).pvalue)
+    assert net(part).value == pytest.approx(whole.mean() / 4)
+    rng = np.random.default_rng(5)
+    draws = [net(rng.choice([-0.5, 0, 0.25, 1.0], 60, p=[0.2, 0.6, 0.1, 0.1])) for _ in range(600)]
+    assert np.mean([e.low <= 0.025 <= e.high for e in draws]) >= 0.93
 
 
 def test_versions_are_held_against_the_group_alone():

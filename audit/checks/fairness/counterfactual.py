@@ -12,7 +12,7 @@ from audit import statistics
 from audit.check import Check, Effort
 from audit.errors import DataError
 from audit.fairness.attributes import NO_GROUPS, positive
-from audit.fairness.paired import holm, mcnemar, net, sign_flip
+from audit.fairness.paired import holm, net, one_way, sign_flip
 from audit.subject import Modality
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 
@@ -37,14 +37,14 @@ class Counterfactual(Check):
         Tables: every row gets each other value of a protected attribute, while all else stays. Texts: identity terms
         (he, she, Muslim, Christian, ...) are exchanged with their grammar. Then: the share of answers that change; for
         each group, the share of its members to whom membership gives the favourable answer less the share from whom it
-        takes it (net favour); and the mean effect of membership on the favourable probability (tables) or
+        takes it (net favour, an average over the other groups); and the mean effect of membership on the favourable probability (tables) or
         log-odds (texts). In texts, every text that names one group more than others is taken in the version of each group.
     Why it matters:
         It asks who is treated differently because of the attribute alone, and in which direction. Group rates cannot say:
         they differ for many reasons, and can agree while individuals are treated unequally.
     How to read it:
         Net favour below 0: members lose by being members. Answers can change both ways and cancel out; the share that
-        changes shows it. P-values ask whether changes go one way (McNemar's mid-p for answers, random signs for scores);
+        changes shows it. P-values ask whether changes go one way (McNemar's mid-p for answers between two groups, random signs otherwise);
         p-values and intervals of groups allow for all groups of all attributes. What stands in for the attribute is
         not changed with it: no change here is no proof of fairness. Swapped texts can read oddly, which moves
         scores by itself, though seldom one way.
@@ -65,7 +65,7 @@ class Counterfactual(Check):
     #: texts of each family of terms
     texts: int = 300
     permutations: int = 9999
-    #: rows below which groups are joined
+    #: rows below which groups are joined; texts below which a family of terms is not compared
     least: int = 20
     #: families of one's own, a row of terms each: "caste: Brahmin | Dalit"; rows of one family stand one to one
     terms: tuple[str, ...] = ()
@@ -107,15 +107,14 @@ class Counterfactual(Check):
         for i, ((one, group), (favour, effect, _)) in enumerate(zip(tests, found, strict=True)):
             at, of_group = f"{one.name}={one.groups[group]}", one.answers.own == group
             turned = one.answers.turned()[of_group]
-            share = statistics.proportion(int(turned.sum()), len(turned))
-            estimates |= {f"answers_changed@{at}": share, f"net_favour@{at}": favour, f"{changed}@{at}": effect}
+            share = None if one.before else statistics.proportion(int(turned.sum()), len(turned))
+            estimates |= {f"net_favour@{at}": favour, f"{changed}@{at}": effect}
+            estimates |= {f"answers_changed@{at}": share} if share else {}
             p = (round(float(p_answers[i]), 4), round(float(p_scores[i]), 4))
             lines.append((one.name, one.groups[group], share, favour, p[0], effect, p[1]))
-        worst = min(
-            (name for name, e in estimates.items() if name.startswith("net_favour@") and e.value is not None),
-            key=lambda name: estimates[name].value or 0.0,
-            default=None,
-        )
+        # the group that is most surely worse off
+        ends = {name: e.high for name, e in estimates.items() if name.startswith("net_favour@") and e.high is not None}
+        worst = min(ends, key=lambda name: ends[name], default=None)
         columns = ("attribute", "group", "answers that change", "net favour", "p answers", "effect", "p scores")
         table = Table(
             title="What membership of a group does",
@@ -165,7 +164,10 @@ class Counterfactual(Check):
         for name, family in words.families.items():
             one, number = of_texts(subject, sample.inputs, family, positive(sample), self.texts, rng)
             estimates[f"texts@{name}"] = statistics.exact(number, len(sample), unit="texts")
-            if one is not None:
+            if one is not None and number < self.least:
+                reason = f"needs {self.least} texts that name a group, found {number}"
+                estimates[f"answers_changed@{name}"] = statistics.undefined(reason, n=number, unit="fraction")
+            elif one is not None:
                 found.append(one)
                 tied += int((one.answers.own < 0).sum())
         spoken = sum(any(family.find(text) for family in words.families.values()) for text in sample.inputs)
@@ -213,7 +215,7 @@ class Counterfactual(Check):
         rows = one.answers.own >= 0 if one.before else one.answers.own == group
         favour, effect = one.answers.favour(group, rows), one.answers.effect(group, rows)
         favour, effect = favour[~np.isnan(favour)], effect[~np.isnan(effect)]
-        p = mcnemar(int((favour > 0).sum()), int((favour < 0).sum())), sign_flip(effect, self.permutations, rng)
+        p = one_way(favour, self.permutations, rng), sign_flip(effect, self.permutations, rng)
         unit = "log-odds" if one.before else "fraction"
         return net(favour, of), statistics.mean(effect, unit, of), p
 
