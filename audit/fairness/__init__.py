@@ -2,5 +2,7 @@
 
 from audit.fairness.cube import Cube
 from audit.fairness.rates import RATES
+from audit.fairness.regression import Residuals
+from audit.fairness.scores import Scores
 
-__all__ = ["RATES", "Cube"]
+__all__ = ["RATES", "Cube", "Residuals", "Scores"]
