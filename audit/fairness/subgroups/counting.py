@@ -35,11 +35,13 @@ class Found:
         slices: (column, first code, last code) of each condition of each conjunction.
         score: how sure it is that the loss is higher than elsewhere, in standard normal units.
         looked: how many conjunctions had enough rows.
+        floor: score that every conjunction left behind stays below, the first few of each choice of attributes apart.
     """
 
     slices: list[tuple[tuple[int, int, int], ...]]
     score: Floats
     looked: int
+    floor: float
 
 
 class Losses:
@@ -109,13 +111,15 @@ def worst(columns: Sequence[Column], losses: Losses, depth: int, least: int, flo
         kept += places[FEW:]
         if len(kept) > 4 * most:
             kept = sorted(kept, key=_order)[:most]
-    kept = sorted([*first, *sorted(kept, key=_order)[:most]], key=_order)
+    kept = sorted(kept, key=_order)[:most]
+    reached = kept[-1][0] if len(kept) == most else floor
+    kept = sorted([*first, *kept], key=_order)
     slices = []
     for _, chosen, place in kept:
         index = np.unravel_index(place, [len(columns[c].conditions) for c in chosen])
         conditions = [columns[c].conditions[int(i)] for c, i in zip(chosen, index, strict=True)]
         slices.append(tuple((c, x.first, x.last) for c, x in zip(chosen, conditions, strict=True)))
-    return Found(slices, np.array([score for score, *_ in kept]), looked)
+    return Found(slices, np.array([score for score, *_ in kept]), looked, reached)
 
 
 def _order(one: _Place) -> tuple[float, int, tuple[int, ...], int]:

@@ -19,6 +19,8 @@ Slice = tuple[tuple[int, int, int], ...]
 PLANES, CUT = 8, 0.999
 #: share of a subgroup's rows that a shorter description may lose or add and still stand for it
 SAME = 0.9
+#: share of a subgroup's difference that must remain outside of another, and by how much it must exceed the other's
+HALF, MORE = 0.5, 0.25
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,9 @@ class Members:
     def folded(self, order: Sequence[int], threshold: float, most: int) -> list[Kept]:
         """Go through slices from the first on; keep those that say something beyond each one kept before.
 
-        A slice says more than another where its rows outside of the other are worse than the rows outside of both,
-        or where the rows that they share are worse than the rest of the other's.
+        A slice says more than another where its rows outside of the other are worse than the rows outside of both, by
+        half of its own difference at least, or where the rows that they share are worse than the rest of the other's
+        and it stands out by a quarter more than the other does.
 
         Args:
             order: places of slices, the most telling first.
@@ -85,7 +88,7 @@ class Members:
         if not len(shorter):
             return head
         rows, lost = self._sums(self.bits[shorter] & self.bits[head])
-        inside = self._worse(rows, lost, self.rows[shorter] - rows, self.lost[shorter] - lost)
+        inside, _ = self._worse(rows, lost, self.rows[shorter] - rows, self.lost[shorter] - lost)
         covers = (rows >= SAME * self.rows[head]) & (inside < threshold)
         return int(shorter[covers][0]) if covers.any() else head
 
@@ -94,21 +97,30 @@ class Members:
         own_rows, own_lost = self.rows[left] - rows, self.lost[left] - lost
         out_rows = self._n - self.rows[head] - own_rows
         out_lost = self._mean * self._n - self.lost[head] - own_lost
-        beside = self._worse(own_rows, own_lost, out_rows, out_lost)
-        within = self._worse(rows, lost, self.rows[head] - rows, self.lost[head] - lost)
-        return np.asarray((beside > threshold) | (within > threshold))
+        beside, remains = self._worse(own_rows, own_lost, out_rows, out_lost)
+        within, _ = self._worse(rows, lost, self.rows[head] - rows, self.lost[head] - lost)
+        claimed = self._excess(left)
+        apart = (beside > threshold) & (remains > HALF * claimed)
+        sharper = (within > threshold) & (claimed > (1 + MORE) * self._excess(np.array([head])))
+        return np.asarray(apart | sharper)
 
-    def _worse(self, rows: Floats, lost: Floats, other_rows: Floats, other_lost: Floats) -> Floats:
-        """Difference of two means in standard deviations; 0 where one side has no rows."""
+    def _excess(self, places: NDArray[np.int64]) -> Floats:
+        """Mean loss of slices less that of all other rows."""
+        rows, lost = self.rows[places], self.lost[places]
+        rest = (self._mean * self._n - lost) / np.maximum(self._n - rows, 1)
+        return np.asarray(lost / np.maximum(rows, 1) - rest)
+
+    def _worse(self, rows: Floats, lost: Floats, other_rows: Floats, other_lost: Floats) -> tuple[Floats, Floats]:
+        """Difference of two means, in standard deviations and as it is; 0 where one side has no rows."""
         known = (rows > 0) & (other_rows > 0)
         a, b = np.where(known, rows, 1), np.where(known, other_rows, 1)
-        difference = lost / a - other_lost / b
+        difference = np.where(known, lost / a - other_lost / b, 0.0)
         if self._binary:
             pooled = np.clip((lost + other_lost) / (a + b), 0, 1)
             variance = np.maximum(pooled * (1 - pooled), 1e-12)
         else:
             variance = np.full_like(a, max(self._variance, 1e-300))
-        return np.asarray(np.where(known, difference / np.sqrt(variance * (1 / a + 1 / b)), 0.0))
+        return np.asarray(difference / np.sqrt(variance * (1 / a + 1 / b))), difference
 
     def _sums(self, bits: Bits) -> tuple[Floats, Floats]:
         """Rows of each set, and the sum of their losses."""

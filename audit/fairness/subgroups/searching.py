@@ -13,7 +13,7 @@ from audit.fairness.subgroups.coding import Column, Condition, coded
 from audit.fairness.subgroups.confirming import confirm
 from audit.fairness.subgroups.counting import Losses, worst
 from audit.fairness.subgroups.findings import Search, Subgroup, subgroup
-from audit.fairness.subgroups.folding import Members, membership
+from audit.fairness.subgroups.folding import Members, Slice, membership
 
 Floats = NDArray[np.float64]
 
@@ -22,6 +22,8 @@ POOL, CANDIDATES = 600, 50
 #: score that a candidate needs on the rows that choose it, and standard deviations by which a subgroup must be worse than
 #: what is known already to be listed beside it
 CHOSEN, FRESH = 3.0, 2.0
+#: searches of what is left unexplained at most
+ROUNDS = 4
 #: smallest subgroup looked at: a share of the rows, and rows
 SHARE, ROWS = 0.005, 40
 
@@ -73,19 +75,16 @@ def search(
     parts = [np.sort(order[:cut]), np.sort(order[cut:])]
     whole, first, second = Losses(values), *(Losses(values[at]) for at in parts)
     here, there = (_part(found, at) for at in parts)
-    pool = worst(here, first, depth, max(round(least * (1 - held_out)), 2), CHOSEN, POOL)
+    chosen, folded, looked, reach = _discovered(here, first, depth, max(round(least * (1 - held_out)), 2))
     tested: list[Subgroup] = []
     confirmed: list[int] = []
-    reach = critical = float("nan")
-    if pool.slices:
-        kept = Members(here, pool.slices, first).folded(range(len(pool.slices)), FRESH, CANDIDATES)
-        chosen = [pool.slices[k.place] for k in kept]
+    critical = float("nan")
+    if chosen:
         result = confirm(membership(there, chosen), second, alpha, draws, rng)
-        reach = float(min(pool.score[k.place] for k in kept)) if len(kept) == CANDIDATES else CHOSEN
         critical = float(result.critical[-1])
         for i, inside in enumerate(membership(here, chosen)):
             conditions = tuple(_condition(found, *x) for x in chosen[i])
-            tested.append(subgroup(conditions, inside, first, second, result, i, kept[i].folded, alpha))
+            tested.append(subgroup(conditions, inside, first, second, result, i, folded[i], alpha))
         passed = [i for i in range(len(chosen)) if result.p[i] <= alpha]
         if passed:
             # what is shown may use every row: what is confirmed is settled
@@ -95,7 +94,7 @@ def search(
     return Search(
         confirmed=tuple(tested[i] for i in confirmed),
         candidates=tuple(tested),
-        looked=pool.looked,
+        looked=looked,
         discovery=first.n,
         held_out=second.n,
         rate=second.mean,
@@ -140,6 +139,41 @@ def _examined(
     if len(values) < 2:
         raise DataError(f"Expected outcome to have at least 2 rows to search, found {len(values)}.")
     return values, frame
+
+
+def _discovered(
+    columns: Sequence[Column], losses: Losses, depth: int, least: int
+) -> tuple[list[Slice], list[int], int, float]:
+    """The candidates, how many conjunctions are folded into each, how many had enough rows, and the score needed.
+
+    Where one strong effect fills the pool with its own parts and neighbours, what the candidates so far explain, each by
+    itself and together, is taken from the losses, and what is left is searched again.
+    """
+    chosen: list[Slice] = []
+    folded: dict[Slice, int] = {}
+    left, looked, reach = losses, 0, CHOSEN
+    for _ in range(ROUNDS):
+        pool = worst(columns, left, depth, least, CHOSEN, POOL)
+        looked, reach = pool.looked, pool.floor
+        every = [*chosen, *(one for one in pool.slices if one not in folded)]
+        if len(every) == len(chosen):
+            break
+        members = Members(columns, every, losses)
+        kept = members.folded(range(len(every)), FRESH, CANDIDATES)
+        before, chosen = chosen, [every[k.place] for k in kept]
+        folded = {every[k.place]: k.folded + folded.get(every[k.place], 0) for k in kept}
+        if pool.floor <= CHOSEN or len(chosen) == CANDIDATES or chosen == before:
+            break
+        left = Losses(_unexplained(membership(columns, chosen), losses))
+    return chosen, [folded[one] for one in chosen], looked, reach
+
+
+def _unexplained(member: NDArray[np.bool_], losses: Losses) -> Floats:
+    """Losses less what belonging to the slices explains, by least squares."""
+    design = np.vstack([np.ones(losses.n), member]).astype(np.float32)
+    gram = (design @ design.T).astype(np.float64)
+    weight = np.linalg.lstsq(gram, (design @ losses.values.astype(np.float32)).astype(np.float64), rcond=1e-6)[0]
+    return np.asarray(losses.values - weight.astype(np.float32) @ design, dtype=np.float64)
 
 
 def _part(columns: Sequence[Column], at: NDArray[np.int64]) -> list[Column]:
