@@ -16,6 +16,7 @@ from attacks import harden as train_against
 from attacks.defence import Progress
 from audit.checks.robustness._space import space, unfit
 from audit.errors import DataError, ModelError, PlanError
+from audit.loading.sniffing import Format
 from audit.subject import Capability, Modality
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ def refuse(subject: Subject, dataset: Dataset) -> None:
         raise ModelError(
             "Expected an image or a tabular model, found a text model; hardening moves inputs by small amounts, which "
             "words do not allow: try training with the substitutions that `robustness.text_evasion` finds."
+        )
+    if subject.format == Format.POST_PROCESSOR:
+        raise ModelError(
+            f"Expected a checkpoint to harden, found the post-processor {subject.source}; try hardening the model inside and "
+            "mitigating that."
         )
     if Capability.TRAIN not in subject.capabilities:
         raise ModelError(

@@ -20,7 +20,7 @@ def apply(name: str, bench: Bench) -> Remedy:
         PlanError: there is no such method.
         AssayError: the model or the data do not allow it.
     """
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with threadpool_limits(1, "blas"):
         return methods.find(name)(bench)
