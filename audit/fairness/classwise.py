@@ -6,7 +6,6 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
 
 from audit.fairness import inference, rates
 from audit.statistics import LEVEL, undefined
@@ -22,23 +21,22 @@ def macro(cube: Cube, name: str) -> dict[Hashable, Estimate]:
     The classes share their rows, so their errors are not independent; the mean of the half-widths holds however they
     depend on each other.
     """
-    found = _every(cube, name, LEVEL)
-    missing = np.isnan(found.value)
+    every = [inference.rate(cube.against(c), name) for c in cube.classes]
     out: dict[Hashable, Estimate] = {}
-    for g, group in enumerate(cube.groups):
-        if missing[:, g].any():
-            without = cube.classes[int(np.argmax(missing[:, g]))]
-            out[group] = undefined(
-                cube.hidden.get(group, f"no rows to take the {name.replace('_', ' ')} of class {without!r} over"),
-                unit="fraction",
-            )
+    for group in cube.groups:
+        found = [each[group] for each in every]
+        missing = [estimate.value is None for estimate in found]
+        if any(missing):
+            reason = f"no rows to take the {name.replace('_', ' ')} of class {cube.classes[missing.index(True)]!r} over"
+            out[group] = undefined(cube.hidden.get(group, reason), unit="fraction")
             continue
+        low, value, high = (float(np.mean([getattr(e, side) for e in found])) for side in ("low", "value", "high"))
         out[group] = Estimate(
-            value=float(found.value[:, g].mean()),
-            low=float(found.low[:, g].mean()),
-            high=float(found.high[:, g].mean()),
-            n=round(float(found.effective[:, g].min())),
-            method=f"mean over {len(cube.classes)} classes of Wilson {100 * LEVEL:g} %",
+            value=value,
+            low=low,
+            high=high,
+            n=min(e.n for e in found),
+            method=f"mean over {len(found)} classes of {found[0].method}",
             unit="fraction",
         )
     return out
@@ -46,36 +44,28 @@ def macro(cube: Cube, name: str) -> dict[Hashable, Estimate]:
 
 def worst(cube: Cube, name: str) -> dict[Hashable, tuple[Any, Estimate]]:
     """See `Cube.worst`."""
-    sign = -1.0 if name in rates.ERRORS else 1.0
+    worse = max if name in rates.ERRORS else min
     k = len(cube.classes)
-    found = _every(cube, name, LEVEL ** (1 / k))
-    seen = ~np.isnan(found.value)
+    every = {c: inference.rate(cube.against(c), name, level=LEVEL ** (1 / k)) for c in cube.classes}
     out: dict[Hashable, tuple[Any, Estimate]] = {}
-    for g, group in enumerate(cube.groups):
-        at = np.flatnonzero(seen[:, g])
-        if not len(at):
+    for group in cube.groups:
+        found = {c: each[group] for c, each in every.items() if each[group].value is not None}
+        if not found:
             reason = cube.hidden.get(group, f"no rows to take the {name.replace('_', ' ')} over")
             out[group] = (None, undefined(reason, unit="fraction"))
             continue
-        index = at[np.argmin(sign * found.value[at, g])]
-        pick = np.max if sign < 0 else np.min
+        values = {side: {c: float(getattr(e, side)) for c, e in found.items()} for side in ("low", "value", "high")}
+        at = worse(found, key=values["value"].__getitem__)
+        unseen = "" if len(found) == k else f"; {k - len(found)} of them without rows"
         out[group] = (
-            cube.classes[index],
+            at,
             Estimate(
-                value=float(found.value[index, g]),
-                low=float(pick(found.low[at, g])),
-                high=float(pick(found.high[at, g])),
-                n=round(float(found.effective[index, g])),
-                method=f"Wilson, Sidak over {k} classes, {100 * LEVEL:g} %"
-                + ("" if len(at) == k else f"; {k - len(at)} of them without rows"),
+                value=values["value"][at],
+                low=worse(values["low"].values()),
+                high=worse(values["high"].values()),
+                n=found[at].n,
+                method=f"worst of {k} classes, {100 * LEVEL:g} % together, each {found[at].method}{unseen}",
                 unit="fraction",
             ),
         )
     return out
-
-
-def _every(cube: Cube, name: str, level: float) -> inference.Limits:
-    """Limits of every class, each (classes, g)."""
-    z = float(stats.norm.ppf(0.5 + level / 2))
-    each = [inference.limits(cube.against(c), name, z) for c in cube.classes]
-    return inference.Limits(*(np.stack(side) for side in zip(*each, strict=True)))

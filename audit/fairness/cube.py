@@ -15,8 +15,8 @@ from audit.fairness.encoding import column
 from audit.fairness.grouping import attributes
 from audit.fairness.inference import Decision
 from audit.fairness.rates import Proportions
-from audit.fairness.scanning import batches
-from audit.fairness.tally import BLOCK, Tally
+from audit.fairness.scanning import BATCH, fill
+from audit.fairness.tally import Tally
 from audit.statistics import LEVEL
 from reports.record import Estimate
 
@@ -102,7 +102,7 @@ class Cube:
         positive: Any = None,
         clusters: str | None = None,
         declared: Mapping[str, Sequence[Hashable]] | None = None,
-        block: int = BLOCK,
+        block: int = BATCH,
     ) -> Cube:
         """Count rows that need not fit in memory, as `count` does.
 
@@ -126,21 +126,11 @@ class Cube:
             DataError: as for `count`, or a column is unknown.
         """
         several = () if isinstance(groups, str) else tuple(groups)
-        keys = several or (str(groups),)
+        keys = (groups,) if isinstance(groups, str) else several
         tally = Tally(keys, not several, classes, clusters is not None, block)
         for name, categories in (declared or {}).items():
-            if name not in keys:
-                raise DataError(f"Expected declared to name group columns, found {name!r}{nearest(name, keys)}")
-            tally.declare(keys.index(name), categories)
-        wanted = dict.fromkeys([label, prediction, *keys, *(c for c in (weights, clusters) if c is not None)])
-        for batch in batches(source, tuple(wanted), block):
-            tally.add(
-                batch[label],
-                batch[prediction],
-                [batch[name] for name in keys],
-                None if weights is None else batch[weights].data,
-                None if clusters is None else batch[clusters],
-            )
+            tally.declare(name, categories)
+        fill(tally, source, label, prediction, keys, weights, clusters, block)
         return cls.of(tally, several, positive)
 
     @classmethod
@@ -156,20 +146,8 @@ class Cube:
             DataError: nothing was tallied, or positive is no class.
         """
         found = tally.totals()
-        moments = found.moments
-        return cls(
-            groups=found.groups,
-            classes=found.classes,
-            counts=found.counts,
-            squares=found.squares,
-            rows=found.rows,
-            positive=len(found.classes) - 1 if positive is None else _at(found.classes, positive, "positive"),
-            attributes=attributes,
-            declared=found.declared,
-            moments=None if moments is None else moments.moments,
-            clusters=None if moments is None else moments.clusters,
-            crossing=None if moments is None else moments.crossing,
-        )
+        at = len(found.classes) - 1 if positive is None else _at(found.classes, positive, "positive")
+        return cls(**found._asdict(), positive=at, attributes=attributes)
 
     def rate(
         self,

@@ -96,8 +96,9 @@ def column(values: Any, name: str) -> Column:
             values = values.to_numpy()
         else:
             return Column(name, values)
-    # a list is not given a common type, so that 1 and "1" stay apart
-    array = pd.Series(values, dtype=object).to_numpy() if isinstance(values, list | tuple) else np.asarray(values)
+    if isinstance(values, list | tuple) and not (values and isinstance(values[0], list | np.ndarray)):
+        values = pd.Series(values, dtype=object).to_numpy()  # no common type, so that 1 and "1" stay apart
+    array = np.asarray(values)
     if array.ndim != 1:
         hint = "; try argmax(1) of scores" if array.ndim == 2 and array.dtype.kind == "f" else ""
         raise DataError(f"Expected one value a row in {name!r}, found an array of shape {array.shape}{hint}.")

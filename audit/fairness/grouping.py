@@ -27,7 +27,7 @@ def attributes(groups: Any) -> tuple[tuple[str, ...], list[Column]]:
     """The columns that groups are made of, and their names; no names where keys are single values.
 
     Raises:
-        DataError: no column is given, or a column has more than one dimension.
+        DataError: a column has more than one dimension.
     """
     if isinstance(groups, Mapping | pd.DataFrame):
         found = {str(name): groups[name] for name in groups}
@@ -35,8 +35,6 @@ def attributes(groups: Any) -> tuple[tuple[str, ...], list[Column]]:
         found = dict(zip(groups.schema.names, groups.columns, strict=True))
     else:
         return (), [column(groups, "groups")]
-    if not found:
-        raise DataError("Expected at least one group column, found none.")
     return tuple(found), [column(values, name) for name, values in found.items()]
 
 
@@ -94,10 +92,11 @@ def join(columns: Sequence[tuple[Codes, int]]) -> tuple[Codes, NDArray[np.int64]
     for more, levels in columns:
         code = code * levels + more
         size *= levels
-        found = np.arange(size)
         if size > WIDE:
             code, found = distinct(code)
             size = len(found)
+        else:
+            found = np.arange(size)
         before, last = np.divmod(found, levels)
         stands = np.concatenate([stands[:, before], last[None]])
     seen = np.bincount(code, minlength=size) > 0
@@ -184,6 +183,8 @@ def group_codes(groups: Any, n: int) -> tuple[tuple[Hashable, ...], Codes]:
         DataError: a column is not one value a row.
     """
     names, columns = attributes(groups)
+    if not columns:
+        raise DataError("Expected at least one group column, found none.")
     levels, parts = [], list[tuple[Codes, int]]()
     for found in columns:
         refuse_length(found, n)

@@ -9,12 +9,42 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from audit.errors import DataError, nearest
 from audit.fairness.encoding import Column, column
+from audit.fairness.tally import Tally
 
+#: rows that are read at a time
+BATCH = 1 << 16
 #: bytes of a column that are read from a file at a time
 READ = 1 << 20
+
+
+def fill(
+    tally: Tally,
+    source: Any,
+    label: str,
+    prediction: str,
+    groups: Sequence[str],
+    weights: str | None,
+    clusters: str | None,
+    rows: int,
+) -> None:
+    """Add every row of a source, see `Cube.scan`.
+
+    Raises:
+        DataError: as for `Tally.add` and `batches`.
+    """
+    optional = [name for name in (weights, clusters) if name is not None]
+    for batch in batches(source, tuple(dict.fromkeys([label, prediction, *groups, *optional])), rows):
+        tally.add(
+            batch[label],
+            batch[prediction],
+            [batch[name] for name in groups],
+            None if weights is None else batch[weights].data,
+            None if clusters is None else batch[clusters],
+        )
 
 
 def batches(source: Any, names: Sequence[str], rows: int) -> Iterator[dict[str, Column]]:
@@ -33,16 +63,8 @@ def batches(source: Any, names: Sequence[str], rows: int) -> Iterator[dict[str, 
         source = _opened(Path(source))
     if isinstance(source, ds.Dataset):
         _known(names, source.schema.names)
-        options = None
-        if isinstance(source.format, ds.ParquetFileFormat):
-            # without a buffered stream a whole row group's bytes are held
-            options = ds.ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=READ, pre_buffer=False)
-        source = source.to_batches(
-            columns=list(names),
-            batch_size=rows,
-            batch_readahead=1,
-            fragment_readahead=1,
-            fragment_scan_options=options,
+        source = (
+            _files(source, names, rows) if _parquet(source) else source.to_batches(columns=list(names), batch_size=rows)
         )
     if isinstance(source, pd.DataFrame | pa.Table | pa.RecordBatch | Mapping):
         source = [source]
@@ -62,6 +84,26 @@ def _opened(path: Path) -> ds.Dataset:
     if not found.files:
         raise DataError(f"Expected parquet files in {path}, found none.")
     return found
+
+
+def _parquet(source: ds.Dataset) -> bool:
+    return isinstance(source, ds.FileSystemDataset) and isinstance(source.format, ds.ParquetFileFormat)
+
+
+def _files(source: ds.FileSystemDataset, names: Sequence[str], rows: int) -> Iterator[pa.Table]:
+    """File by file through a buffered stream; a scan of the data set would hold whole row groups."""
+    for fragment in source.get_fragments():
+        folder = ds.get_partition_keys(fragment.partition_expression)
+        with source.filesystem.open_input_file(fragment.path) as handle:
+            found = pq.ParquetFile(handle, pre_buffer=False, buffer_size=READ)
+            inside = [name for name in names if name not in folder]
+            _known(inside, found.schema_arrow.names)
+            for batch in found.iter_batches(rows, columns=inside):
+                table = pa.Table.from_batches([batch])
+                for name in names:
+                    if name in folder:
+                        table = table.append_column(name, pa.array([folder[name]] * len(batch)))
+                yield table
 
 
 def _names(batch: Any) -> list[str]:

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.errors import DataError
+from audit.errors import DataError, nearest
 from audit.fairness.classes import Classes
 from audit.fairness.encoding import Column, Encoded
 from audit.fairness.grouping import Levels, arrange, join, refuse_identifier, refuse_length
-from audit.fairness.moments import Moments, moments
+from audit.fairness.moments import moments
 
 #: rows at a time; the working memory of a block is about 100 bytes a row
 BLOCK = 1 << 19
@@ -45,7 +45,9 @@ class Totals(NamedTuple):
     squares: NDArray[np.float64]
     rows: NDArray[np.int64]
     declared: tuple[tuple[Hashable, ...], ...]
-    moments: Moments | None
+    moments: NDArray[np.float64] | None = None
+    clusters: NDArray[np.int64] | None = None
+    crossing: int | None = None
 
 
 class Tally:
@@ -54,6 +56,8 @@ class Tally:
     def __init__(
         self, names: Sequence[str], single: bool, classes: Sequence[Any] | None, clustered: bool, block: int = BLOCK
     ) -> None:
+        if not names:
+            raise DataError("Expected at least one group column, found none.")
         self._levels = [Levels(name) for name in names]
         self._clusters = [Levels("clusters")] if clustered else []
         self._classes = Classes(classes)
@@ -61,9 +65,16 @@ class Tally:
         self._cells: list[Cells] = []
         self._kept = self.rows = 0
 
-    def declare(self, at: int, categories: Sequence[Hashable]) -> None:
-        """Categories of an attribute that appear even without rows."""
-        self._levels[at].declare(categories)
+    def declare(self, name: str, categories: Sequence[Hashable]) -> None:
+        """Categories of an attribute that appear even without rows.
+
+        Raises:
+            DataError: there is no such attribute.
+        """
+        names = [level.name for level in self._levels]
+        if name not in names:
+            raise DataError(f"Expected declared to name group columns, found {name!r}{nearest(name, names)}")
+        self._levels[names.index(name)].declare(categories)
 
     def add(
         self,
@@ -133,15 +144,17 @@ class Tally:
         counts, squares, rows = (
             np.bincount(at, s, len(groups) * k * k).astype(np.float64).reshape(shape) for s in cells.sums
         )
-        return Totals(
+        found = Totals(
             groups=groups,
             classes=classes,
             counts=counts,
             squares=squares,
             rows=np.rint(rows).astype(np.int64),
             declared=tuple(level.declared for level in self._levels),
-            moments=moments(cells.numbers[0], g, cell, cells.sums[0], len(groups), k * k) if self._clusters else None,
         )
+        if not self._clusters:
+            return found
+        return found._replace(**moments(cells.numbers[0], g, cell, cells.sums[0], len(groups), k * k)._asdict())
 
     def _keep(self, encoded: list[Encoded], cells: Cells) -> None:
         registers: list[Levels | Classes] = [*self._clusters, *self._levels, self._classes, self._classes]
