@@ -9,34 +9,76 @@ SECTION = Section(
     title="Fairness",
     challenge="A model is as unbiased as its data: what was unequal in them is learnt and applied to people.",
     question="Whom does it treat worse, is that more than chance, and what mends it?",
-    order=("disparity", "rates", "calibration"),
+    order=(
+        "disparity",
+        "rates",
+        "definitions",
+        "subgroups",
+        "thresholds",
+        "calibration",
+        "strata",
+        "counterfactual",
+        "individual",
+        "traces",
+        "label_noise",
+        "unknown",
+        "mitigation",
+    ),
     phrases=(
         Phrase(
-            "fairness.*/demographic_parity_difference@*",
+            "fairness.disparity/demographic_parity_difference@*",
             "Between the groups of {slice} the share of favourable answers differs by up to {}.",
         ),
         Phrase(
-            "fairness.*/equal_opportunity_difference@*",
+            "fairness.disparity/equal_opportunity_difference@*",
             "Among those who deserve a favourable answer, the share who get it differs by up to {} between the groups "
             "of {slice}.",
         ),
-        Phrase("fairness.*/calibration_gap@*", "For {slice} the expected and the true share differ by {}."),
+        Phrase(
+            "fairness.mitigation/smallest_difference@*",
+            "The remedies tried bring the difference they aim at, for {slice}, down to {}.",
+        ),
+        Phrase(
+            "fairness.subgroups/largest_excess@error", "The worst confirmed subgroup has {} more errors than the rest."
+        ),
+        Phrase("fairness.counterfactual/answers_changed@*", "With {slice} alone changed, {} of the answers change."),
+        Phrase("fairness.calibration/calibration_gap@*", "For {slice} the expected and the true share differ by {}."),
+        Phrase(
+            "fairness.strata/*_change@*",
+            "Among people alike in one other respect, the difference of {slice} is {} smaller.",
+        ),
     ),
     advice=(
         Advice(
-            "fairness.*/demographic_parity*",
+            "fairness.disparity/demographic_parity*",
             "Favourable answers are spread unevenly. First see whether the base rates differ (section Data): if they do, "
             "settle which definition of fairness the use asks for, for no model meets all of them at once.",
         ),
         Advice(
-            "fairness.*/equal_opportunity*",
+            "fairness.disparity/equal_opportunity*",
             "Those who deserve the favourable answer get it less often in some groups. Gather more rows of these groups, "
-            "reweigh the training data, or set thresholds by group where the law allows it.",
+            "or have `audit mitigate` reweigh, retrain or set thresholds by group, where the law allows it.",
+        ),
+        Advice(
+            "fairness.subgroups/subgroups_confirmed@*",
+            "Some subgroups fare worse than the rest, on rows that were not searched. Look at what they share before "
+            "retraining: too few rows, doubtful labels, or a part of the task the model has not learnt.",
+            above=0.0,
+        ),
+        Advice(
+            "fairness.counterfactual/*",
+            "Answers turn with the protected attribute alone. Ask whether the model may see it at all; without it, look "
+            "for what stands in for it (section Explanation).",
         ),
         Advice(
             "fairness.calibration/*",
             "The same score means different things for different groups. Recalibrate by group, or use no single "
             "threshold.",
+        ),
+        Advice(
+            "fairness.label_noise/*",
+            "The labels of some groups are more doubtful than those of others. Have people look at the rows named before "
+            "anything is trained or measured on them again.",
         ),
         Advice(
             "fairness.*/*",
