@@ -1,0 +1,158 @@
+"""Tables of the definitions check: impact ratios, and what definitions would demand."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.fairness import definitions, impact, impossibility
+from audit.fairness.attributes import CROSS, MISSING, Levels
+from audit.fairness.cube import Cube
+from audit.fairness.definitions import Distance
+from audit.fairness.strata import Strata
+from audit.statistics import LEVEL, undefined
+from reports.record import Cell, Estimate, Table
+
+Ints = NDArray[np.int64]
+
+
+class Rows(NamedTuple):
+    """What the definitions are read from: class indices, the favourable one's probability and its index."""
+
+    true: Ints
+    answer: Ints
+    score: NDArray[np.float64]
+    classes: range
+    positive: int
+
+
+def counted(rows: Rows, own: Levels, keep: NDArray[np.bool_]) -> Cube:
+    """The groups by name; a cube that has lost groups without rows."""
+    names = np.array(own.names, dtype=object)[own.code[keep]]
+    return Cube.count(rows.true[keep], rows.answer[keep], names, classes=rows.classes, positive=rows.positive)
+
+
+def within(rows: Rows, own: Levels, other: Levels, rate: str) -> Distance:
+    """The largest difference within the levels of another variable."""
+    keep = (own.code >= 0) & (other.code >= 0)
+    frame = {"group": np.array(own.names, dtype=object)[own.code[keep]], "alike": other.code[keep]}
+    cube = Cube.count(rows.true[keep], rows.answer[keep], frame, classes=rows.classes, positive=rows.positive)
+    return definitions.adjusted(Strata.of(cube, rate, "group"))
+
+
+def impact_ratios(attribute: str, rows: Rows, own: Levels, most: int) -> tuple[Table, dict[str, Estimate]]:
+    """Impact ratios of selection and of scoring, with both rules' readings."""
+    names = np.array([*own.names, None], dtype=object)[own.code]
+    unknown = np.array([name is None or MISSING in str(name).split(CROSS) for name in names])
+    known = counted(rows, own, (own.code >= 0) & ~unknown)
+    federal = {line.group: line for line in impact.four_fifths(known)}
+    lines, _ = impact.impact_ratios(known)
+    names[unknown] = None
+    above, _, _ = impact.above_median(rows.score, names)
+    scored = {line.group: line for line in impact.impact_ratios(above)[0]}
+    shown = {line.group for line in sorted(lines, key=lambda line: -line.rows)[:most]}
+    table = Table(
+        title=f"Impact ratios by {attribute}",
+        columns=(
+            attribute,
+            "rows",
+            "selected",
+            "selection rate",
+            "impact ratio",
+            "of refusals",
+            "29 CFR 1607.4(D)",
+            "scoring rate",
+            "scoring ratio",
+        ),
+        rows=tuple(
+            (
+                str(line.group),
+                line.rows,
+                line.hits,
+                line.rate,
+                _cell(line.ratio),
+                _plain(federal[line.group].opposite) if line.group in federal else "",
+                federal[line.group].reading if line.group in federal else "",
+                _plain(scored[line.group].rate),
+                _cell(scored[line.group].ratio),
+            )
+            for line in lines
+            if line.group in shown
+        ),
+        note=f"Each group over the most favoured one. Scoring rate: scores strictly above the median of all rows. "
+        f"{int(unknown.sum())} rows of unknown {attribute} are in none of the ratios. Categories under "
+        f"{impact.SMALL:.0%} are listed without one. At most {most} groups are listed; intervals hold for all pairs.",
+    )
+    smallest = {
+        f"impact_ratio@{attribute}": _smallest([line.ratio for line in lines]),
+        f"scoring_impact_ratio@{attribute}": _smallest([line.ratio for line in scored.values()]),
+    }
+    return table, smallest
+
+
+def _cell(one: Estimate) -> Cell:
+    return one.reason if one.value is None else one
+
+
+def _plain(one: Estimate) -> str:
+    """A number beside others that carry the interval."""
+    if one.value is None:
+        return "-"
+    return f"{one.value:.1%}" if one.unit == "fraction" else f"{one.value:.2f}"
+
+
+def _smallest(ratios: list[Estimate]) -> Estimate:
+    there = [ratio for ratio in ratios if ratio.value is not None]
+    if len(there) < 2:
+        return undefined("fewer than two categories of at least 2 % of the rows")
+    return min(there, key=lambda ratio: ratio.value or 0.0)
+
+
+def demands(attribute: str, cube: Cube, most: int) -> tuple[list[Table], str]:
+    """What definitions that exclude each other would demand, where base rates differ; and that in words."""
+    found = cube.test("base_rate", margin=0.0)
+    gap = found.disparity
+    if gap.value is None:
+        return [], f"True rates by {attribute} cannot be compared: {gap.reason}."
+    if not impossibility.imperfect(cube):
+        return [], f"The model is never wrong, so all definitions hold together for {attribute}."
+    if found.p is None or found.p > 1 - LEVEL:
+        return [], (
+            f"True rates by {attribute} do not differ beyond chance ({gap.value * 100:.1f} points), so the definitions need "
+            "not exclude each other."
+        )
+    lines = impossibility.demands(cube)
+    size: dict[Hashable, int] = dict(zip(cube.groups, cube.rows.sum((1, 2)).tolist(), strict=True))
+    lines = sorted(lines, key=lambda line: -size[line.group])[:most]
+    table = Table(
+        title=f"What definitions would demand by {attribute}",
+        columns=(
+            attribute,
+            "true rate",
+            "false positive rate",
+            "it would need under predictive parity",
+            "it would need under demographic parity",
+            "selection rate under equalised odds",
+            "precision under equalised odds",
+        ),
+        rows=tuple((str(line.group), line.base, _plain(line.false_positive_rate), *line[3:]) for line in lines),
+        note="Every group at the model's overall quality (equal true positive rates in all columns). Columns that differ "
+        "between groups are definitions that cannot hold together; a demand below 0 or above 100 % cannot be met.",
+    )
+    return [table], (
+        f"True rates by {attribute} differ by {gap.value * 100:.1f} points, beyond chance: for a model that errs, predictive "
+        "parity, equalised odds and demographic parity exclude each other. Choose the one that the use asks for."
+    )
+
+
+def exclusions() -> Table:
+    """Which definitions exclude each other."""
+    return Table(
+        title="Definitions that exclude each other where true rates differ",
+        columns=("definitions", "because", "source"),
+        rows=tuple((one.definitions, one.then, one.source) for one in impossibility.EXCLUSIONS),
+        note="For a model that is sometimes wrong and whose answers are not chance.",
+    )
