@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from audit.checks.fairness._bounded import bounded
 from audit.datasets.types import FeatureKind
 from audit.explaining.players import log_odds
-from audit.fairness.attributes import VALUES, Levels, levels, positive
+from audit.fairness.attributes import Levels, positive
 from audit.fairness.paired import Answers
 
 if TYPE_CHECKING:
@@ -49,9 +50,7 @@ def of_table(subject: Subject, data: Dataset, feature: Feature, least: int) -> C
         least: rows below which groups are joined.
     """
     assert isinstance(data.inputs, torch.Tensor)
-    groups = levels(data.groups[feature.name], least)
-    if len(groups.names) > VALUES:
-        groups = levels(data.groups[feature.name], max(least, len(data) // VALUES))
+    groups = bounded(data, least)[feature.name]
     values = _representatives(data.inputs, feature, groups)
     target = positive(data)
     scores = subject.scores(data)

@@ -11,7 +11,8 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.fairness.attributes import groups, positive
+from audit.checks.fairness._bounded import bounded
+from audit.fairness.attributes import positive
 from audit.subject import Modality
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 
@@ -112,7 +113,7 @@ class Individual(Check):
             )
         estimates["lipschitz_violations_by_chance"] = chance
         lines.append(("Lipschitz violations", estimates["lipschitz_violations"], chance, None))
-        parts = groups(pool, 1, self.least)
+        parts = bounded(pool, self.least)
         codes = {name: part.code for name, part in parts.items()}
         uneven = unevenness(favoured, pool.labels.numpy() == at, codes, rng, self.replicates)
         estimates |= self._uneven(uneven, lines)

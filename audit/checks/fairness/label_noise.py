@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from audit.check import Check, Effort
-from audit.fairness.attributes import NO_GROUPS, groups
+from audit.checks.fairness._bounded import bounded
+from audit.fairness.attributes import NO_GROUPS
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class LabelNoise(Check):
         estimates: dict[str, Estimate] = {"label_noise": whole.shares[0], "label_noise_overlap": whole.overlap[0]}
         lines = [_line("all", "all", whole, 0, data.classes)]
         bars: list[Bar] = []
-        parts = groups(sample, 1, self.least)
+        parts = bounded(sample, self.least)
         for attribute, part in parts.items():
             found = label_noise(scores, labels, part.code, part.names, rng, self.replicates)
             for group, name in enumerate(part.names):
