@@ -118,18 +118,24 @@ def _statistic(rows: Floats, lost: Floats, squares: Floats | None, losses: Losse
     """
     if squares is None:
         return losses.score(rows, lost)
-    difference, error = _welch(rows, lost, squares, losses)
-    return np.asarray(np.divide(difference, error, out=np.zeros_like(difference), where=error > 0))
+    difference, error, freedom = _welch(rows, lost, squares, losses)
+    t = np.divide(difference, error, out=np.zeros_like(difference), where=error > 0)
+    # Wallace 1959: the normal score of Student's t
+    root = np.sqrt(freedom * np.log1p(t**2 / freedom))
+    return np.asarray(np.sign(t) * root * (8 * freedom + 1) / (8 * freedom + 3))
 
 
-def _welch(rows: Floats, lost: Floats, squares: Floats, losses: Losses) -> tuple[Floats, Floats]:
+def _welch(rows: Floats, lost: Floats, squares: Floats, losses: Losses) -> tuple[Floats, Floats, Floats]:
+    """Difference of the means inside and outside, its standard error, and the degrees of freedom of that."""
     inside, outside = np.maximum(rows, 1), np.maximum(losses.n - rows, 1)
     every = float((losses.values**2).sum())
     a, b = lost / inside, (losses.total - lost) / outside
     va = np.maximum(squares / inside - a**2, 0) / np.maximum(inside - 1, 1)
     vb = np.maximum((every - squares) / outside - b**2, 0) / np.maximum(outside - 1, 1)
     usable = (rows > 1) & (losses.n - rows > 1)
-    return np.asarray(np.where(usable, a - b, 0.0)), np.asarray(np.where(usable, np.sqrt(va + vb), 0.0))
+    spread = va**2 / np.maximum(inside - 1, 1) + vb**2 / np.maximum(outside - 1, 1)
+    freedom = np.divide((va + vb) ** 2, spread, out=np.ones_like(spread), where=spread > 0)
+    return np.where(usable, a - b, 0.0), np.where(usable, np.sqrt(va + vb), 0.0), np.maximum(freedom, 1.0)
 
 
 def _intervals(
@@ -140,8 +146,9 @@ def _intervals(
     inside, outside = np.where(empty, np.nan, rows), np.where(empty, np.nan, losses.n - rows)
     rate, rest = lost / inside, (losses.total - lost) / outside
     if not losses.binary:
-        difference, error = _welch(rows, lost, squares, losses)
-        return rate, rest, difference - critical * error, difference + critical * error
+        difference, error, freedom = _welch(rows, lost, squares, losses)
+        half = stats.t.isf(stats.norm.sf(critical), freedom) * error
+        return rate, rest, difference - half, difference + half
     low, high = intervals.wilson(rate, inside, critical)
     other_low, other_high = intervals.wilson(rest, outside, critical)
     d = rate - rest

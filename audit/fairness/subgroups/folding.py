@@ -19,6 +19,8 @@ Slice = tuple[tuple[int, int, int], ...]
 PLANES, CUT = 8, 0.999
 #: share of a subgroup's rows that a shorter description may lose or add and still stand for it
 SAME = 0.9
+#: standard deviations by which the best of many parts of a subgroup exceeds the rest of it by chance
+CHOICE = 3.0
 #: share of a subgroup's difference that must remain outside of another, and by how much it must exceed the other's
 HALF, MORE = 0.5, 0.25
 
@@ -73,7 +75,7 @@ class Members:
         left = np.asarray(order, dtype=np.int64)
         kept: list[Kept] = []
         while len(left) and len(kept) < most:
-            head = self._general(int(left[0]), left, threshold)
+            head = self._general(int(left[0]), left)
             more = self._says_more(head, left, threshold)
             # what is kept in a shorter description's words leaves the line with it
             more[0] = False
@@ -82,14 +84,14 @@ class Members:
             left = left[more]
         return kept
 
-    def _general(self, head: int, left: NDArray[np.int64], threshold: float) -> int:
+    def _general(self, head: int, left: NDArray[np.int64]) -> int:
         """The shorter description that covers nearly the same rows and loses nothing, where there is one."""
         shorter = left[[self.depth[i] < self.depth[head] for i in left]]
         if not len(shorter):
             return head
         rows, lost = self._sums(self.bits[shorter] & self.bits[head])
         inside, _ = self._worse(rows, lost, self.rows[shorter] - rows, self.lost[shorter] - lost)
-        covers = (rows >= SAME * self.rows[head]) & (inside < threshold)
+        covers = (rows >= SAME * self.rows[head]) & (inside < CHOICE)
         return int(shorter[covers][0]) if covers.any() else head
 
     def _says_more(self, head: int, left: NDArray[np.int64], threshold: float) -> NDArray[np.bool_]:

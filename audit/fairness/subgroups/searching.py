@@ -87,10 +87,10 @@ def search(
             tested.append(subgroup(conditions, inside, first, second, result, i, folded[i], alpha))
         passed = [i for i in range(len(chosen)) if result.p[i] <= alpha]
         if passed:
-            # what is shown may use every row: what is confirmed is settled
-            every = Members(found, chosen, whole)
-            passed.sort(key=lambda i: -float(whole.score(every.rows[i], every.lost[i])))
-            confirmed = [k.place for k in every.folded(passed, FRESH, len(passed))]
+            # the rows that chose a part of a subgroup flatter it against the whole: the others say whether it adds anything
+            every = Members(found, [chosen[i] for i in passed], whole)
+            passed = [passed[i] for i in np.argsort(-whole.score(every.rows, every.lost), kind="stable")]
+            confirmed = [k.place for k in Members(there, chosen, second).folded(passed, FRESH, len(passed))]
     return Search(
         confirmed=tuple(tested[i] for i in confirmed),
         candidates=tuple(tested),
