@@ -28,7 +28,8 @@ MEASURES: dict[str, Callable[[Scores, float, int], Limits]] = {
     "brier": reliability.brier,
 }
 NAMES = tuple(MEASURES)
-#: measures that the bins may change, and by how much at most in each group
+#: measures that the bins may change, and by how much at most in each group; the others are sums over rows, are defined
+#: over bins, or move with the width of a bin only (the calibration slope)
 BOUNDS: dict[str, Callable[[Scores], NDArray[np.float64]]] = {
     "auc": ranking.bound_of_auc,
     "average_precision": resampled.bound_of_average_precision,
@@ -54,3 +55,10 @@ def _known(name: str) -> Callable[[Scores, float, int], Limits]:
     if name not in MEASURES:
         raise DataError(f"Expected the name of a measure, found {name!r}{nearest(name, NAMES)}")
     return MEASURES[name]
+
+
+def bound(scores: Scores, name: str) -> dict[Hashable, float]:
+    """See `Scores.bound`."""
+    _known(name)
+    widest = BOUNDS[name](scores) if name in BOUNDS else np.zeros(len(scores.groups))
+    return dict(zip(scores.groups, map(float, widest), strict=True))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from audit.fairness import binning, ranking, reliability
 from audit.fairness.columns import divided
@@ -22,6 +25,7 @@ RESAMPLES = 400
 CELLS = 240
 #: bins of the calibration error, each of so many cells, and rows that each should hold
 BINS, LEAST = 15, 20
+FEW = "needs at least 2 rows"
 
 
 class Histogram:
@@ -84,57 +88,100 @@ class Histogram:
         chance = rate * (1 - rate) / np.maximum(mass * self.n - 1, 1)
         return np.asarray((mass * (gap**2 - chance)).sum(-1))
 
-    def precision(self, share: Floats) -> Floats:
-        """Average precision of the joined cells."""
-        return ranking.average_precision(share, self.loose)
+    def log_odds(self, share: Floats) -> Floats:
+        """Log-odds of the average precision of the joined cells; NaN without positive rows."""
+        # half a row is as near to 0 and 1 as n rows can tell
+        nearest = 0.5 / (self.n + 1)
+        return np.asarray(logit(np.clip(ranking.average_precision(share, self.loose), nearest, 1 - nearest)))
 
     def _cell_scores(self) -> Floats:
         """(2, cells) mean score of each class and cell."""
         return np.where(self.share > 0, divided(self.sums, self.share), self.means)
 
 
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What resampling shows of a statistic of each group, whatever the level of the limits; NaN below 2 rows.
+
+    Attributes:
+        value: (g,) the statistic of the joined cells.
+        mean: (g,) its mean over resamples.
+        spread: (g,) its standard deviation over them.
+        chance_mean: (g,) its mean where classes are drawn from the scores.
+        chance_spread: (g,) its standard deviation there.
+        n: (g,) Kish's effective number of rows.
+    """
+
+    value: Floats
+    mean: Floats
+    spread: Floats
+    chance_mean: Floats
+    chance_spread: Floats
+    n: Floats
+
+
+#: what was drawn, so that limits at another level cost nothing
+_KEPT: WeakKeyDictionary[Scores, dict[tuple[str, int], Draws]] = WeakKeyDictionary()
+
+
+def _draws(scores: Scores, name: str, statistic: Callable[[Histogram, Floats], Floats], seed: int) -> Draws:
+    kept = _KEPT.setdefault(scores, {})
+    if (name, seed) not in kept:
+        out = np.full((6, len(scores.groups)), np.nan)
+        out[5] = 0
+        for group in np.flatnonzero(scores.counts.sum((1, 2)) > 0):
+            own = Histogram(scores, int(group))
+            out[5, group] = own.n
+            if own.n > 1:
+                # a generator each, so that a group's limits do not depend on which others there are before it
+                rng = np.random.default_rng((seed, int(group)))
+                samples, chance = statistic(own, own.resample(rng)), statistic(own, own.of_chance(rng))
+                out[:5, group] = statistic(own, own.share), *_moments(samples), *_moments(chance)
+        kept[name, seed] = Draws(*out)
+    return kept[name, seed]
+
+
+def _moments(draws: Floats) -> tuple[float, float]:
+    seen = draws[np.isfinite(draws)]
+    return (float(seen.mean()), float(seen.std(ddof=1))) if len(seen) > 1 else (np.nan, np.nan)
+
+
 def calibration_error(scores: Scores, z: float, seed: int = 0) -> Limits:
     """Expected calibration error over bins of equal mass.
 
     It is biased upwards, and that of a resample twice so; the limits take the bias off (Davison and Hinkley 1997,
-    equation 5.5). Where chance alone could show as much, the lower limit is 0.
+    equation 5.5) and count it as spread once more, for it is known only as well as the value is. Where chance alone
+    could show as much, the lower limit is 0.
     """
     reliability.check(scores)
-
-    def limits(own: Histogram, rng: np.random.Generator) -> tuple[float, float, float]:
-        value = float(own.error(own.share))
-        low, high = _corrected(value, own.error(own.resample(rng)), z)
-        return value, 0.0 if value <= _most(own.error(own.of_chance(rng)), z) else max(low, 0.0), high
-
-    return _each(scores, limits, seed, f"at most {BINS} bins of equal mass, bias-corrected bootstrap", "fraction")
+    found = _draws(scores, "error", Histogram.error, seed)
+    bias = found.mean - found.value
+    half = z * np.hypot(found.spread, bias)
+    by_chance = found.value <= found.chance_mean + z * found.chance_spread
+    return Limits(
+        value=found.value,
+        low=np.where(by_chance, 0.0, np.maximum(found.value - bias - half, 0)),
+        high=np.minimum(found.value - bias + half, 1),
+        n=found.n,
+        reason=FEW,
+        method=f"at most {BINS} bins of equal mass, bias-corrected bootstrap ({RESAMPLES} resamples)",
+        unit="fraction",
+    )
 
 
 def squared_calibration_error(scores: Scores, z: float, seed: int = 0) -> Limits:
     """Mean squared calibration error without the share of chance, so that groups of unlike size compare."""
     reliability.check(scores)
-
-    def limits(own: Histogram, rng: np.random.Generator) -> tuple[float, float, float]:
-        value = float(own.squared(own.share))
-        half = z * float(own.squared(own.resample(rng)).std(ddof=1))
-        low = value - half
-        return value, min(low, 0.0) if value <= _most(own.squared(own.of_chance(rng)), z) else low, value + half
-
-    return _each(scores, limits, seed, f"at most {BINS} bins of equal mass, debiased, bootstrap")
-
-
-def _corrected(value: float, draws: Floats, z: float) -> tuple[float, float]:
-    """Normal limits around the value less the bias that resampling shows, the bias counted as spread once more.
-
-    The bias itself is known only as well as the value is, which narrow limits would leave out.
-    """
-    bias = float(draws.mean()) - value
-    half = z * float(np.hypot(draws.std(ddof=1), bias))
-    return value - bias - half, value - bias + half
-
-
-def _most(draws: Floats, z: float) -> float:
-    """What chance alone stays below at the level of z."""
-    return float(draws.mean() + z * draws.std(ddof=1))
+    found = _draws(scores, "squared", Histogram.squared, seed)
+    low, by_chance = found.value - z * found.spread, found.value <= found.chance_mean + z * found.chance_spread
+    return Limits(
+        value=found.value,
+        low=np.where(by_chance, np.minimum(low, 0), low),
+        high=found.value + z * found.spread,
+        n=found.n,
+        reason=FEW,
+        method=f"at most {BINS} bins of equal mass, debiased, bootstrap ({RESAMPLES} resamples)",
+    )
 
 
 def average_precision(scores: Scores, z: float, seed: int = 0) -> Limits:
@@ -143,55 +190,25 @@ def average_precision(scores: Scores, z: float, seed: int = 0) -> Limits:
     Limits are those of the log-odds, whose spread comes from resampling, so that they stay within [0, 1].
     """
     value = ranking.average_precision(scores.counts, scores.loose)
+    found = _draws(scores, "precision", Histogram.log_odds, seed)
     down, up = ranking.slack_of_precision(scores)
     both = (scores.counts.sum(2) > 0).all(1)
-
-    def limits(own: Histogram, rng: np.random.Generator) -> tuple[float, float, float]:
-        draws = own.precision(own.resample(rng))
-        draws = draws[np.isfinite(draws)]
-        # half a row is as near to 0 and 1 as n rows can tell
-        nearest = 0.5 / (own.n + 1)
-        clipped = np.clip(draws, nearest, 1 - nearest)
-        centre = float(np.clip(own.precision(own.share), nearest, 1 - nearest))
-        error = float(np.sqrt(np.mean((np.log(clipped / (1 - clipped)) - np.log(centre / (1 - centre))) ** 2)))
-        odds = np.log(centre / (1 - centre)) + np.array([-z, z]) * error
-        low, high = 1 / (1 + np.exp(-odds))
-        return centre, float(low), float(high)
-
-    found = _each(scores, limits, seed, "", chosen=both)
     with np.errstate(invalid="ignore"):
-        shift = value - found.value
-        return Limits(
-            value=np.where(both, value, np.nan),
-            low=np.clip(np.minimum(found.low + shift - down, value), 0, 1),
-            high=np.clip(np.maximum(found.high + shift + up, value), 0, 1),
-            n=found.n,
-            reason=ranking.ONE_CLASS,
-            method=f"sum over thresholds, bootstrap of the log-odds{ranking.binning_error(np.maximum(down, up))}",
-        )
+        half = z * np.hypot(found.spread, found.mean - found.value)
+        # the cells are joined for the limits only, not for the value
+        shift = value - expit(found.value)
+        low, high = expit(found.value - half) + shift - down, expit(found.value + half) + shift + up
+    return Limits(
+        value=np.where(both, value, np.nan),
+        low=np.clip(np.minimum(low, value), 0, 1),
+        high=np.clip(np.maximum(high, value), 0, 1),
+        n=found.n,
+        reason=ranking.ONE_CLASS,
+        method="sum over thresholds, bootstrap of the log-odds "
+        f"({RESAMPLES} resamples){ranking.binning_error(np.maximum(down, up))}",
+    )
 
 
 def bound_of_average_precision(scores: Scores) -> Floats:
     """(g,) how far the average precision may be from that of the scores themselves; 0 where a class has no rows."""
     return np.maximum(*ranking.slack_of_precision(scores))
-
-
-def _each(
-    scores: Scores,
-    limits: Callable[[Histogram, np.random.Generator], tuple[float, float, float]],
-    seed: int,
-    method: str,
-    unit: str = "",
-    chosen: NDArray[np.bool_] | None = None,
-) -> Limits:
-    """The limits of every group with at least two rows, each with a generator of its own."""
-    out = np.full((3, len(scores.groups)), np.nan)
-    n = np.zeros(len(scores.groups))
-    for group in range(len(scores.groups)):
-        if scores.counts[group].sum() == 0:
-            continue
-        own = Histogram(scores, group)
-        n[group] = own.n
-        if own.n > 1 and (chosen is None or chosen[group]):
-            out[:, group] = limits(own, np.random.default_rng((seed, group)))
-    return Limits(out[0], out[1], out[2], n, "needs at least 2 rows", f"{method} ({RESAMPLES} resamples)", unit)

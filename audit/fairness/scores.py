@@ -269,7 +269,7 @@ class Scores:
         return Thresholds.of(self, at)
 
     def above_median(self) -> AboveMedian:
-        """Who scores strictly above the median of all rows: the "scoring rate" of New York City's Local Law 144."""
+        """Who scores strictly above the median of all rows, see `AboveMedian`."""
         return above_median(self)
 
     def measure(self, name: str, seed: int = 0) -> dict[Hashable, Estimate]:
@@ -284,6 +284,10 @@ class Scores:
             DataError: the measure is unknown.
         """
         return measures.measure(self, name, seed)
+
+    def bound(self, name: str) -> dict[Hashable, float]:
+        """How far a measure may at most be from that of the scores themselves, because of the bins; 0 where it is exact."""
+        return measures.bound(self, name)
 
     def disparity(self, name: str, alpha: float = 1 - LEVEL, seed: int = 0) -> Estimate:
         """The largest difference of a measure between two groups; its interval holds for all pairs, at 1 - alpha."""
