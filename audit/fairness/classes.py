@@ -59,7 +59,7 @@ class Classes:
         return found
 
     def values(self) -> tuple[Any, ...]:
-        """The classes: as declared, or sorted.
+        """The classes: as declared, or sorted; where all rows are of class 0, or of 1, the other of the two is known.
 
         Raises:
             DataError: texts and numbers are mixed.
@@ -72,6 +72,8 @@ class Classes:
             raise DataError(
                 f"Expected y_true and y_pred of one kind, found {text!r} and {other!r}; try declaring the classes."
             )
+        if len(self._values) == 1 and type(self._values[0]) in _KINDS and self._values[0] in (0, 1):
+            return tuple(map(type(self._values[0]), (0, 1)))
         return tuple(sort_keys(self._values))
 
     def order(self) -> Codes:

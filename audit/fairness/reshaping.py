@@ -51,7 +51,7 @@ def marginal(cube: Cube, names: Sequence[str], single: bool) -> Cube:
         raise DataError(f"Expected attributes that differ, at least one, found {list(names)}.")
     at = [cube.attributes.index(name) for name in names]
     parts = [[key[i] for key in cube.groups] for i in at]  # type: ignore[index]  # keys of attributes are tuples
-    declared = [cube.declared[i] for i in at] if cube.declared else [()] * len(at)
+    declared = [_declared(cube)[i] for i in at]
     return _regrouped(cube, parts, declared, () if single else tuple(names), "marginal")
 
 
@@ -83,7 +83,7 @@ def add(one: Cube, other: Cube) -> Cube:
         squares=np.concatenate([one.squares, other.squares]),
         rows=np.concatenate([one.rows, other.rows]),
     )
-    declared = [tuple(dict.fromkeys(a + b)) for a, b in zip(one.declared, other.declared, strict=True)]
+    declared = [tuple(dict.fromkeys(a + b)) for a, b in zip(_declared(one), _declared(other), strict=True)]
     parts = list(zip(*both.groups, strict=True)) if one.attributes else [both.groups]
     return _regrouped(both, parts, declared, one.attributes, "+")
 
@@ -147,6 +147,10 @@ def _complement(line: Codes, size: Codes, hidden: NDArray[np.bool_], least: int)
     able = np.flatnonzero(~hidden & (size > 0) & open_[line])
     ranked = able[np.lexsort((able, size[able], line[able]))]
     return ranked[np.unique(line[ranked], return_index=True)[1]]
+
+
+def _declared(cube: Cube) -> Sequence[tuple[Hashable, ...]]:
+    return cube.declared or [()] * max(1, len(cube.attributes))
 
 
 def _regrouped(

@@ -19,6 +19,8 @@ from audit.fairness.moments import moments
 BLOCK = 1 << 19
 #: cells kept before they are added up
 COMPACT = 1 << 21
+#: weights from here on, or all below its inverse, have squares that floating point cannot hold
+HEAVIEST = 1e100
 #: cells of a cube: one gibibyte of numbers
 MOST_CELLS = 1 << 27
 
@@ -121,8 +123,10 @@ class Tally:
         if not self.rows:
             raise DataError("Expected at least one row, found none.")
         cells = self._compacted()
-        if not cells.sums[0].any():
-            raise DataError(f"Expected weights that are not all 0, found {self.rows} zeros.")
+        if cells.sums[0].max() < 1 / HEAVIEST:
+            raise DataError(
+                f"Expected weights that are not all 0, found {self.rows} with a sum of {cells.sums[0].sum():g}."
+            )
         first = len(self._clusters)
         for level, row in zip(self._levels, cells.numbers[first:-2], strict=True):
             refuse_identifier(level, len(np.unique(row)), self.rows)
@@ -203,7 +207,9 @@ def _weights(weights: Any, n: int, start: int) -> NDArray[np.float64]:
         raise DataError(f"Expected weights: {n} finite numbers >= 0, found {error}.") from error
     if w.shape != (n,):
         raise DataError(f"Expected weights: {n} finite numbers >= 0, found an array of shape {w.shape}.")
-    if n and not (w.min() >= 0 and w.max() < np.inf):
-        row = int(np.flatnonzero(~((w >= 0) & (w < np.inf)))[0])
-        raise DataError(f"Expected weights: {n} finite numbers >= 0, found {w[row]:g} in row {start + row}.")
+    if n and not (w.min() >= 0 and w.max() < HEAVIEST):
+        row = int(np.flatnonzero(~((w >= 0) & (w < HEAVIEST)))[0])
+        raise DataError(
+            f"Expected weights: {n} finite numbers from 0 to {HEAVIEST:g}, found {w[row]:g} in row {start + row}."
+        )
     return w

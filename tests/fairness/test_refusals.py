@@ -33,7 +33,9 @@ NAN = float("nan")
         (([0, 1], [0, 1], AB, [1, -1]), "found -1 in row 1"),
         (([0, 1], [0, 1], AB, [NAN, 1]), "found nan in row 0"),
         (([0, 1], [0, 1], AB, [1, float("inf")]), "found inf in row 1"),
-        (([0, 1], [0, 1], AB, [0, 0]), "weights that are not all 0, found 2 zeros"),
+        (([0, 1], [0, 1], AB, [0, 0]), "weights that are not all 0, found 2 with a sum of 0"),
+        (([0, 1], [0, 1], AB, [1e-170, 1e-170]), "weights that are not all 0"),
+        (([0, 1], [0, 1], AB, [1, 1e170]), r"from 0 to 1e\+100, found 1e\+170 in row 1"),
         (([0, 1], [0, 1], AB, [1]), r"weights: 2 .* found an array of shape \(1,\)"),
         (([0, 1], [0, 1], AB, ["x", "y"]), "weights: 2 .* could not convert"),
         (([0, 1], [0, 1], AB, None, None, None, ["p"]), "one cluster a row in 'clusters': 2, found 1"),
@@ -79,3 +81,14 @@ def test_equal_classes_of_different_types_are_one(true, predicted, classes):
     cube = Cube.count(true, predicted, AB)
     assert cube.classes == classes
     assert cube.rows.sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "classes"),
+    [(0, (0, 1)), (1, (0, 1)), (False, (False, True)), (1.0, (0.0, 1.0)), (2, (2,)), ("y", ("y",))],
+)
+def test_one_class_of_a_yes_or_no_answer_is_not_taken_for_the_positive_one(value, classes):
+    cube = Cube.count([value] * 3, [value] * 3, ["a"] * 3)
+    assert cube.classes == classes
+    assert [type(c) for c in cube.classes] == [type(value)] * len(classes)
+    assert cube.rate("selection_rate")["a"].value == (0 if value == 0 else 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -42,6 +43,13 @@ def test_marginals_equal_counting_anew(clusters):
     assert same(cube.marginal(["town", "sex"]), count({n: COLUMNS[n] for n in ("town", "sex")}, clusters=clusters))
     assert same(cube.marginal(list(COLUMNS)), cube)
     assert same(cube.overall(), count(["all"] * N, clusters=clusters))
+
+
+def test_cubes_made_by_hand_declare_nothing():
+    cube = count({"age": COLUMNS["age"], "town": COLUMNS["town"]})
+    bare = replace(cube, declared=())
+    assert same(bare.marginal("town"), cube.marginal("town"))
+    assert same(bare + bare, cube + cube)
 
 
 def test_unknown_attributes_and_crossing_clusters_are_refused():
