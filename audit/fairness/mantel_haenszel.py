@@ -16,6 +16,8 @@ from audit.statistics import LEVEL, undefined
 from reports.record import Estimate
 
 Floats = NDArray[np.float64]
+#: rows expected in each cell of a stratum, below which the strata are too small to say whether they agree
+EXPECTED = 5
 #: critical value of one interval
 Z = float(stats.norm.ppf(0.5 + LEVEL / 2))
 
@@ -173,22 +175,22 @@ class Pair:
     def homogeneity(self) -> float | None:
         """P-value that the odds ratio is one and the same in every stratum (Breslow and Day 1980; Tarone 1985).
 
-        None where fewer than two strata have both hits and misses, or the common odds ratio is undefined. Meant for
-        strata of some rows; with a handful in each it says little.
+        Over the strata where at least `EXPECTED` rows are expected in each cell: in smaller ones the test finds
+        differences that are not there. None where fewer than two are left.
         """
+        a, n, c, m, _ = self.cells
         common = self.odds_ratio().value
         if common is None:
             return None
-        a, n, c, m, total = self.cells
-        hits = a + c
-        mixed = (hits > 0) & (hits < total)
-        if mixed.sum() < 2:
+        large = _cells(common, a, n, c, m).min(0) >= EXPECTED
+        a, n, c, m = a[large], n[large], c[large], m[large]
+        common = _odds(a, n, c, m)
+        if len(a) < 2 or common is None:
             return None
-        a, n, m, hits = a[mixed], n[mixed], m[mixed], hits[mixed]
-        expected = _expected(common, n, m, hits)
-        variance = 1 / (1 / expected + 1 / (n - expected) + 1 / (hits - expected) + 1 / (m - hits + expected))
+        cells = _cells(common, a, n, c, m)
+        excess, variance = a - cells[0], 1 / (1 / cells).sum(0)
         # Tarone's term: the common odds ratio was estimated by Mantel-Haenszel, not by maximum likelihood
-        value = ((a - expected) ** 2 / variance).sum() - (a - expected).sum() ** 2 / variance.sum()
+        value = (excess**2 / variance).sum() - excess.sum() ** 2 / variance.sum()
         return float(stats.chi2.sf(max(value, 0.0), len(a) - 1))
 
     def influence(self) -> Floats:
@@ -278,9 +280,17 @@ def level(z: float) -> str:
     return f"95 %{'' if abs(z - Z) < 1e-9 else ' together'}"
 
 
-def _expected(common: float, n: Floats, m: Floats, hits: Floats) -> Floats:
-    """Hits of the first group under a common odds ratio, given the margins: the root of Breslow and Day's quadratic."""
+def _odds(a: Floats, n: Floats, c: Floats, m: Floats) -> float | None:
+    """Mantel and Haenszel's common odds ratio; None where it is 0 or infinite."""
+    r, s = float((a * (m - c) / (n + m)).sum()), float((c * (n - a) / (n + m)).sum())
+    return r / s if r and s else None
+
+
+def _cells(common: float, a: Floats, n: Floats, c: Floats, m: Floats) -> Floats:
+    """(4, s) cells expected under a common odds ratio, given the margins: the root of Breslow and Day's quadratic."""
+    hits = a + c
     square, linear = 1 - common, m - hits + common * (n + hits)
-    constant = -common * n * hits
     # the form of the root that does not cancel, nor divides by 0 at an odds ratio of 1
-    return np.asarray(-2 * constant / (linear + np.sqrt(np.maximum(linear**2 - 4 * square * constant, 0))))
+    root = linear + np.sqrt(np.maximum(linear**2 + 4 * square * common * n * hits, 0))
+    first = np.divide(2 * common * n * hits, root, out=np.zeros_like(root), where=root > 0)
+    return np.stack([first, n - first, hits - first, m - hits + first])

@@ -89,7 +89,7 @@ def test_one_stratum_gives_the_crude_difference_and_ratios():
 
 
 def test_the_tests_equal_a_plain_reimplementation():
-    cells = {"a": ((9, 12), (4, 20), (7, 7)), "b": ((20, 5), (11, 9), (30, 13)), "c": ((3, 30), (1, 8), (2, 9))}
+    cells = {"a": ((9, 12), (14, 20), (7, 7)), "b": ((20, 15), (11, 9), (30, 13)), "c": ((13, 30), (21, 18), (2, 9))}
     strata = table(cells)
     excess, covariance = np.zeros(3), np.zeros((3, 3))
     for groups in cells.values():
@@ -113,6 +113,15 @@ def test_the_tests_equal_a_plain_reimplementation():
         v = 1 / (1 / e + 1 / (a + b - e) + 1 / (a + c - e) + 1 / (d - a + e))
         value, drift, information = value + (a - e) ** 2 / v, drift + a - e, information + v
     assert pair.homogeneity() == pytest.approx(stats.chi2.sf(value - drift**2 / information, 2), rel=1e-4)
+
+
+def test_small_strata_say_nothing_about_whether_they_agree():
+    rng = np.random.default_rng(4)
+    assert drawn(rng, 150, 3).homogeneity() is None
+    # a small stratum beside large ones is left out
+    large = {"a": ((30, 20), (15, 25)), "b": ((10, 30), (20, 30))}
+    small = {**large, "c": ((1, 0), (0, 1))}
+    assert table(small).pair("g0", "g1").homogeneity() == table(large).pair("g0", "g1").homogeneity()
 
 
 def test_influence_is_the_derivative():
