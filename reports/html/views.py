@@ -23,7 +23,7 @@ class Number:
     shown: words.Shown
     #: the number itself, unrounded; empty where it is undefined
     exact: str
-    #: key of the evidence
+    #: key of the evidence; empty where what it stands in names it
     evidence: str
     #: name of the estimate, empty for a number in a table or figure
     name: str

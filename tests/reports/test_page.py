@@ -28,6 +28,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         element = {"tag": tag, "text": "", **dict(attrs)}
+        if self.open and "data-evidence" in self.open[-1]:
+            element.setdefault("data-evidence", self.open[-1]["data-evidence"])
         self.elements.append(element)
         if tag not in VOID:
             self.open.append(element)
