@@ -167,6 +167,7 @@ def known(cube: Cube, missing: Hashable) -> Cube:
         rows=cube.rows[keep],
         moments=None if cube.moments is None else cube.moments[keep],
         clusters=None if cube.clusters is None else cube.clusters[keep],
+        declared=tuple(tuple(value for value in part if value != missing) for part in cube.declared),
     )
 
 

@@ -1,7 +1,7 @@
 """Definitions that cannot hold together once groups' true rates differ, and what each would then demand.
 
-A model that is never wrong satisfies them all; so does one of equal base rates, if it is fair. Every other model must
-choose (Chouldechova 2017; Kleinberg, Mullainathan and Raghavan 2016).
+Where true rates are equal a model may satisfy all definitions at once. Where they differ it must choose, even if it is
+never wrong (Chouldechova 2017; Kleinberg, Mullainathan and Raghavan 2016).
 """
 
 from __future__ import annotations
@@ -25,36 +25,39 @@ class Exclusion(NamedTuple):
     Attributes:
         definitions: their names.
         then: what would have to differ if both held.
+        unless: the models that escape.
         source: who showed it.
     """
 
     definitions: str
     then: str
+    unless: str
     source: str
 
 
-#: which definitions exclude each other for a model that is sometimes wrong, and whose answers are not pure chance
-EXCLUSIONS: tuple[Exclusion, ...] = (
-    Exclusion(
-        "predictive parity and equalised odds",
-        "with equal predictive values and equal true positive rates, the false positive rates differ",
-        "Chouldechova 2017, eq. 2.6",
-    ),
-    Exclusion(
-        "calibration within groups and equal average scores of the deserving and of the undeserving",
-        "with equal calibration, one of the two averages differs",
-        "Kleinberg et al. 2016, theorem 1.1",
-    ),
-    Exclusion(
-        "demographic parity and equalised odds",
-        "with equal true and false positive rates, the group of the higher base rate is selected more often",
-        "Kleinberg et al. 2016; Barocas et al. 2023, ch. 3",
-    ),
-    Exclusion(
-        "demographic parity and conditional use accuracy equality",
-        "with equal selection and equal predictive values, the base rates would be equal",
-        "Barocas et al. 2023, ch. 3",
-    ),
+PRECISION = Exclusion(
+    "predictive parity and equalised odds",
+    "with equal predictive values and equal true positive rates, the false positive rates differ",
+    "no favourable answer is ever wrong",
+    "Chouldechova 2017, eq. 2.6",
+)
+BALANCE = Exclusion(
+    "calibration within groups and equal average scores of the deserving and of the undeserving",
+    "with equal calibration, one of the two averages differs",
+    "the model is never wrong",
+    "Kleinberg et al. 2016, theorem 1.1",
+)
+ODDS = Exclusion(
+    "demographic parity and equalised odds",
+    "with equal true and false positive rates, the group of the higher true rate is selected more often",
+    "answers are chance",
+    "Barocas et al. 2023, ch. 3",
+)
+SUFFICIENCY = Exclusion(
+    "demographic parity and conditional use accuracy equality",
+    "with equal selection and equal predictive values, the true rates would be equal",
+    "-",
+    "Barocas et al. 2023, ch. 3",
 )
 
 
@@ -85,11 +88,18 @@ def chouldechova(base: float, precision: float, recall: float) -> float:
     return base / (1 - base) * (1 - precision) / precision * recall
 
 
-def imperfect(cube: Cube) -> bool:
-    """Whether the model is ever wrong about the positive class; a perfect one breaks no definition."""
+def exclusions(cube: Cube) -> tuple[Exclusion, ...]:
+    """Which definitions this model cannot satisfy together, given that base rates differ."""
     own = np.arange(len(cube.classes)) == cube.positive
-    wrong = np.outer(own, ~own) | np.outer(~own, own)
-    return bool(cube.counts[:, wrong].sum() > 0)
+    whole = cube.counts.sum(0)
+    alarms, missed = whole[np.outer(~own, own)].sum(), whole[np.outer(own, ~own)].sum()
+    escapes = {
+        PRECISION: not alarms,
+        BALANCE: not alarms and not missed,
+        ODDS: _overall(cube, "true_positive_rate") == _overall(cube, "false_positive_rate"),
+        SUFFICIENCY: False,
+    }
+    return tuple(one for one, escaped in escapes.items() if not escaped)
 
 
 def demands(cube: Cube) -> list[Demand]:

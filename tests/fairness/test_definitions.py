@@ -18,7 +18,7 @@ from audit.fairness.definitions import (
     score_bins,
     significant,
 )
-from audit.fairness.impossibility import chouldechova, demands, imperfect
+from audit.fairness.impossibility import BALANCE, ODDS, PRECISION, SUFFICIENCY, chouldechova, demands, exclusions
 from audit.fairness.strata import Strata
 
 #: false negatives, true negatives, false positives and true positives of COMPAS at medium or high risk, two years
@@ -154,8 +154,21 @@ def test_equal_base_rates_demand_nothing():
     one, other = demands(cube)
     for name in ("under_parity", "under_demography", "selection", "precision"):
         assert getattr(one, name).value == pytest.approx(getattr(other, name).value)
-    assert imperfect(cube)
-    assert not imperfect(Cube.count(true, true, group))
+
+
+def test_what_excludes_each_other_depends_on_the_models_errors():
+    true, group = np.array([1, 1, 1, 0, 1, 0, 0, 0]), list("aaaabbbb")
+
+    def of(predicted: list[int]) -> set[tuple[str, ...]]:
+        return set(exclusions(Cube.count(true, predicted, group)))
+
+    assert of([1, 1, 0, 1, 1, 0, 0, 0]) == {PRECISION, BALANCE, ODDS, SUFFICIENCY}
+    # never wrong: everybody gets what is true, and the groups unequal shares of it
+    assert of([1, 1, 1, 0, 1, 0, 0, 0]) == {ODDS, SUFFICIENCY}
+    # no favourable answer is wrong
+    assert of([1, 1, 0, 0, 1, 0, 0, 0]) == {BALANCE, ODDS, SUFFICIENCY}
+    # as often where deserved as where not
+    assert of([1, 1, 0, 1, 0, 0, 0, 1]) == {PRECISION, BALANCE, SUFFICIENCY}
 
 
 def test_a_group_of_one_outcome_has_no_demand():

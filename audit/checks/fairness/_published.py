@@ -117,8 +117,6 @@ def demands(attribute: str, cube: Cube, most: int) -> tuple[list[Table], str]:
     gap = found.disparity
     if gap.value is None:
         return [], f"True rates by {attribute} cannot be compared: {gap.reason}."
-    if not impossibility.imperfect(cube):
-        return [], f"The model is never wrong, so all definitions hold together for {attribute}."
     if found.p is None or found.p > 1 - LEVEL:
         return [], (
             f"True rates by {attribute} do not differ beyond chance ({gap.value * 100:.1f} points), so the definitions need "
@@ -142,17 +140,17 @@ def demands(attribute: str, cube: Cube, most: int) -> tuple[list[Table], str]:
         note="Every group at the model's overall quality (equal true positive rates in all columns). Columns that differ "
         "between groups are definitions that cannot hold together; a demand below 0 or above 100 % cannot be met.",
     )
-    return [table], (
-        f"True rates by {attribute} differ by {gap.value * 100:.1f} points, beyond chance: for a model that errs, predictive "
-        "parity, equalised odds and demographic parity exclude each other. Choose the one that the use asks for."
+    excluded = impossibility.exclusions(cube)
+    return [table, _excluding(attribute, excluded)], (
+        f"True rates by {attribute} differ by {gap.value * 100:.1f} points, beyond chance, so this model cannot satisfy "
+        f"together: {'; '.join(one.definitions for one in excluded)}. Choose the one that the use asks for."
     )
 
 
-def exclusions() -> Table:
-    """Which definitions exclude each other."""
+def _excluding(attribute: str, excluded: tuple[impossibility.Exclusion, ...]) -> Table:
     return Table(
-        title="Definitions that exclude each other where true rates differ",
-        columns=("definitions", "because", "source"),
-        rows=tuple((one.definitions, one.then, one.source) for one in impossibility.EXCLUSIONS),
-        note="For a model that is sometimes wrong and whose answers are not chance.",
+        title=f"Definitions that exclude each other by {attribute}",
+        columns=("definitions", "because", "unless", "source"),
+        rows=tuple(tuple(one) for one in excluded),
+        note="Where true rates differ, whatever is done to the model.",
     )

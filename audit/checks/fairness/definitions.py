@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audit.check import Check
-from audit.checks.fairness._published import Rows, counted, demands, exclusions, impact_ratios, within
+from audit.checks.fairness._groups import withheld
+from audit.checks.fairness._published import Rows, counted, demands, impact_ratios, within
 from audit.errors import DataError, nearest
 from audit.fairness import definitions
 from audit.fairness.attributes import CROSS, NO_GROUPS, Levels, cross, groups, levels, positive
@@ -92,7 +93,7 @@ class Definitions(Check):
             ratios, smallest = impact_ratios(attribute, rows, own, most)
             tables.append(ratios)
             estimates |= smallest
-        tables += [_named(), exclusions()]
+        tables.append(_named())
         return Measured(
             estimates=estimates,
             headline=tuple(headline),
@@ -108,7 +109,7 @@ class Definitions(Check):
             )
             if bars
             else (),
-            notes=(_orientation(data, at), *notes, _law(data)),
+            notes=(_orientation(data, at), *notes, _law(data), *withheld(data)),
         )
 
     def _distances(self, rows: Rows, own: Levels, cube: Cube, grounds: Levels | None) -> dict[str, Distance]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.check import Check, Effort
+from audit.checks.fairness._groups import withheld
 from audit.fairness import strata
 from audit.fairness.attributes import NO_GROUPS, Levels, groups, levels, positive
 from audit.fairness.cube import Cube
@@ -135,6 +136,7 @@ class Strata(Check):
                 *(warnings or ("No control reverses the direction of a difference beyond chance.",)),
                 *strongest,
                 *((f"Not used as controls, as no two rows are alike: {', '.join(useless)}.",) if useless else ()),
+                *withheld(data),
             ),
         )
 

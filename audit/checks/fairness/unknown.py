@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audit.check import Check
+from audit.checks.fairness._groups import withheld
 from audit.fairness import bounds
 from audit.fairness.attributes import MISSING, NO_GROUPS, groups, positive
 from audit.fairness.cube import Cube
@@ -104,7 +105,7 @@ class Unknown(Check):
                     note=f"At most {SHOWN} groups of an attribute are shown.",
                 ),
             ),
-            notes=(f"The favourable class is {data.classes[at]!r}.", *notes),
+            notes=(f"The favourable class is {data.classes[at]!r}.", *notes, *withheld(data)),
         )
 
 
