@@ -67,7 +67,8 @@ def local_files(factory: str, root: Path) -> list[Path]:
     """
     with importable(root):
         build(factory)
-        modules = [m for n, m in sys.modules.items() if _is_local(n, root) and _came_from(m, root)]
+        own = _top_level(root)
+        modules = [m for n, m in sys.modules.items() if _top(n) in own and _came_from(m, root)]
         return sorted({Path(str(module.__file__)).resolve() for module in modules})
 
 
@@ -80,8 +81,8 @@ def importable(root: Path | None) -> Iterator[None]:
     if root is None:
         yield
         return
-    folder = str(root.resolve())
-    hidden = {n: m for n, m in sys.modules.items() if _is_local(n, root) and not _came_from(m, root)}
+    folder, own = str(root.resolve()), _top_level(root)
+    hidden = {n: m for n, m in sys.modules.items() if _top(n) in own and not _came_from(m, root)}
     for name in hidden:
         del sys.modules[name]
     before = set(sys.modules)
@@ -92,17 +93,19 @@ def importable(root: Path | None) -> Iterator[None]:
     finally:
         sys.path.remove(folder)
         for name in set(sys.modules) - before:
-            if _is_local(name, root):
+            if _top(name) in own:
                 del sys.modules[name]
         sys.modules.update(hidden)
 
 
-def _is_local(name: str, root: Path) -> bool:
-    """Whether the module called `name` would come from `root`, were it imported now."""
-    top = name.partition(".")[0]
-    return (top not in sys.stdlib_module_names and (root / f"{top}.py").is_file()) or (
-        root / top / "__init__.py"
-    ).is_file()
+def _top_level(root: Path) -> set[str]:
+    """Names of the modules and packages that would come from `root`, were they imported now."""
+    files = {path.stem for path in root.glob("*.py") if path.is_file()} - sys.stdlib_module_names
+    return files | {path.parent.name for path in root.glob("*/__init__.py") if path.is_file()}
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _came_from(module: ModuleType, root: Path) -> bool:

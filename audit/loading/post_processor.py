@@ -89,7 +89,8 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 def write(path: Path, document: Document, tensors: Mapping[str, Tensor]) -> None:
     """Write a post-processor; a broken write never has the file's name."""
     text = document.model_dump_json()
-    metadata = {PROCESSOR_KEY: text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    # one entry, because the library writes several in an order of its own every time
+    metadata = {PROCESSOR_KEY: f"{hashlib.sha256(text.encode()).hexdigest()} {text}"}
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, metadata))
     part.replace(path)
@@ -110,9 +111,8 @@ def read_document(path: Path) -> Document:
     Raises:
         ModelError: it is damaged, changed, or of another version.
     """
-    found = safetensors_metadata(path)
-    text = found.get(PROCESSOR_KEY, "")
-    if hashlib.sha256(text.encode()).hexdigest() != found.get("sha256"):
+    sha256, _, text = safetensors_metadata(path).get(PROCESSOR_KEY, "").partition(" ")
+    if hashlib.sha256(text.encode()).hexdigest() != sha256:
         raise _changed(path, "its settings are not those that were written")
     try:
         return Document.model_validate_json(text)

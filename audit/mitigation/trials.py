@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from audit.runner import fingerprint
 from reports.record import Entry, Frozen, Measured, Unit
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from audit.mitigation.material import Material
     from audit.mitigation.measuring import Attack
     from audit.mitigation.writing import Origin
@@ -143,12 +146,19 @@ class Workshop:
         new = old if remedied is None else measuring.on_test(after, self.material, reads)
         found = measuring.whole(old, new, measuring.on_choice(after, self.material, reads), aim, rng)
         if self.attack is not None:
-            stands = self.attack.stands(after, reads)
+            stands = self._stood if remedied is None else self.attack.stands(after, reads)
             found[f"robust_accuracy@{self.attack.budget}"] = statistics.proportion(int(stands.sum()), len(stands))
             if remedied is not None:
-                was = self.attack.stands(before, False)
-                found[f"robust_accuracy_change@{self.attack.budget}"] = statistics.paired_difference(stands, was)
+                found[f"robust_accuracy_change@{self.attack.budget}"] = statistics.paired_difference(
+                    stands, self._stood
+                )
         return Measured(estimates=found)
+
+    @cached_property
+    def _stood(self) -> NDArray[np.bool_]:
+        """Which rows under attack the model as it was gets right."""
+        assert self.attack is not None
+        return self.attack.stands(self.origin.subject, False)
 
     def _key(self, name: str) -> str:
         bench, train = self.bench, training(self.material.own)
