@@ -108,7 +108,7 @@ class Bench:
             where the input does not show the group (pictures, texts): methods that must know it then refuse.
         seed: of every random draw.
         epochs: passes over the training rows, for methods that train the network.
-        batch_size: rows in one step of the optimiser, and at a time in prediction, at first.
+        batch_size: most rows in one step of the optimiser, and at a time in prediction, at first.
         learning_rate: highest one, for methods that train the network.
         scratch: whether those forget the audited weights first.
         tell: told how it goes.

@@ -23,6 +23,7 @@ Gradients: TypeAlias = list[Tensor]
 
 _WARM = 0.3  # share of the training in which the learning rate rises
 _DECAY = 1e-2
+_STEPS, _LEAST_BATCH = 80, 32  # few rows make small batches: an epoch of few steps moves no weights
 
 
 @dataclass
@@ -86,7 +87,8 @@ class Loop:
         bench, module = self.bench, self.trainee.module
         module.train()
         order = torch.randperm(len(bench.train), generator=torch.Generator().manual_seed(derive(bench.seed, epoch)))
-        batches = [rows for rows in torch.split(order, bench.batch_size) if len(rows) > 1 or len(order) == 1]
+        size = min(bench.batch_size, max(_LEAST_BATCH, len(order) // _STEPS))
+        batches = [rows for rows in torch.split(order, size) if len(rows) > 1 or len(order) == 1]
         for index, rows in enumerate(batches):
             torch.manual_seed(derive(bench.seed, epoch, index))  # dropout draws from torch's own generator
             done = (epoch - 1 + index / len(batches)) / bench.epochs

@@ -19,6 +19,7 @@ ALPHA = 1.0
 _SLOWER = 0.3  # share of the learning rate: a network that moves faster than its adversary learns swings
 _RAMP = 0.3  # share of the training in which that weight rises
 _HIDDEN, _RATE, _WARM_STEPS, _STEPS = 16, 5e-3, 200, 2
+_REMEMBERED = 1024  # rows whose last scores the adversary goes on learning from: one batch alone is too few
 _TINY = 1e-12
 
 
@@ -70,6 +71,7 @@ class Duel:
             torch.manual_seed(derive(bench.seed, 0xAD))
             made = Adversary(int(counted.sum()), 2 if aim.definition is Definition.EQUALISED_ODDS else 1)
         self.adversary = made.to(device)
+        self.seen: list[tuple[Tensor, Tensor]] = []
         self.optimiser = torch.optim.AdamW(self.adversary.parameters(), lr=_RATE)
 
     def warm(self, found: Tensor) -> None:
@@ -80,23 +82,22 @@ class Duel:
             self._learn(found[rows].to(self.group.device), rows)
 
     def losses(self, found: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The predictor's loss and the adversary's, which learns from the same scores first."""
+        """The predictor's loss and the adversary's, which learns from these and the last scores first."""
         rows = rows.to(self.group.device)
+        self.seen.append((found.detach(), rows))
+        while sum(len(at) for _, at in self.seen[1:]) >= _REMEMBERED:
+            del self.seen[0]
         for _ in range(_STEPS):
-            self._learn(found.detach(), rows)
+            self._learn(torch.cat([one for one, _ in self.seen]), torch.cat([at for _, at in self.seen]))
         return F.cross_entropy(found, self.labels[rows], reduction="sum"), self._loss(found, rows)
 
     def join(self, found: list[Gradients], done: float) -> Gradients:
-        """Equation 1: g_P - proj_{g_A} g_P - alpha g_A; the adversary's gradient is brought to the predictor's length.
-
-        Without that, alpha would mean something else for every network and in every epoch.
-        """
+        """Equation 1: g_P - proj_{g_A} g_P - alpha g_A, with an alpha that rises first."""
         predictor, adversary = found
         along = sum(((p * a).sum() for p, a in zip(predictor, adversary, strict=True)), torch.zeros(()))
-        long = torch.sqrt(sum(((a * a).sum() for a in adversary), torch.zeros(()))) + _TINY
-        own = torch.sqrt(sum(((p * p).sum() for p in predictor), torch.zeros(())))
+        long = sum(((a * a).sum() for a in adversary), torch.zeros(())) + _TINY
         alpha = ALPHA * self.bench.aim.strength * min(done / _RAMP, 1.0)
-        return [p - (along / long**2) * a - alpha * (own / long) * a for p, a in zip(predictor, adversary, strict=True)]
+        return [p - (along / long + alpha) * a for p, a in zip(predictor, adversary, strict=True)]
 
     def _learn(self, found: Tensor, rows: Tensor) -> None:
         self.optimiser.zero_grad()
