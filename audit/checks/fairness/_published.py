@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from audit.fairness import definitions, impact, impossibility
 from audit.fairness.attributes import CROSS, MISSING, Levels
 from audit.fairness.cube import Cube
 from audit.fairness.definitions import Distance
+from audit.fairness.impossibility import Exclusion
 from audit.fairness.strata import Strata
 from audit.statistics import LEVEL, undefined
 from reports.record import Cell, Estimate, Table
@@ -111,16 +112,20 @@ def _smallest(ratios: list[Estimate]) -> Estimate:
     return min(there, key=lambda ratio: ratio.value or 0.0)
 
 
-def demands(attribute: str, cube: Cube, most: int) -> tuple[list[Table], str]:
+def demands(attribute: str, cube: Cube, most: int) -> tuple[list[Table], tuple[Exclusion, ...], str]:
     """What definitions that exclude each other would demand, where base rates differ; and that in words."""
     found = cube.test("base_rate", margin=0.0)
     gap = found.disparity
     if gap.value is None:
-        return [], f"True rates by {attribute} cannot be compared: {gap.reason}."
+        return [], (), f"True rates by {attribute} cannot be compared: {gap.reason}."
     if found.p is None or found.p > 1 - LEVEL:
-        return [], (
-            f"True rates by {attribute} do not differ beyond chance ({gap.value * 100:.1f} points), so the definitions need "
-            "not exclude each other."
+        return (
+            [],
+            (),
+            (
+                f"True rates by {attribute} do not differ beyond chance ({gap.value * 100:.1f} points), so the definitions need "
+                "not exclude each other."
+            ),
         )
     lines = impossibility.demands(cube)
     size: dict[Hashable, int] = dict(zip(cube.groups, cube.rows.sum((1, 2)).tolist(), strict=True))
@@ -141,16 +146,29 @@ def demands(attribute: str, cube: Cube, most: int) -> tuple[list[Table], str]:
         "between groups are definitions that cannot hold together; a demand below 0 or above 100 % cannot be met.",
     )
     excluded = impossibility.exclusions(cube)
-    return [table, _excluding(attribute, excluded)], (
-        f"True rates by {attribute} differ by {gap.value * 100:.1f} points, beyond chance, so this model cannot satisfy "
-        f"together: {'; '.join(one.definitions for one in excluded)}. Choose the one that the use asks for."
+    return (
+        [table],
+        excluded,
+        (
+            f"True rates by {attribute} differ by {gap.value * 100:.1f} points, beyond chance, so this model cannot satisfy "
+            f"together: {'; '.join(one.definitions for one in excluded)}. Choose the one that the use asks for."
+        ),
     )
 
 
-def _excluding(attribute: str, excluded: tuple[impossibility.Exclusion, ...]) -> Table:
-    return Table(
-        title=f"Definitions that exclude each other by {attribute}",
-        columns=("definitions", "because", "unless", "source"),
-        rows=tuple(tuple(one) for one in excluded),
-        note="Where true rates differ, whatever is done to the model.",
-    )
+def excluding(found: Mapping[str, tuple[Exclusion, ...]]) -> list[Table]:
+    """One table of what excludes each other, for the attributes it holds for; none where nothing does."""
+    where: dict[Exclusion, list[str]] = {}
+    for attribute, excluded in found.items():
+        for one in excluded:
+            where.setdefault(one, []).append(attribute)
+    if not where:
+        return []
+    return [
+        Table(
+            title="Definitions that exclude each other",
+            columns=("groups by", "definitions", "because", "unless", "source"),
+            rows=tuple((", ".join(names), *one) for one, names in where.items()),
+            note="As true rates differ, whatever is done to the model.",
+        )
+    ]

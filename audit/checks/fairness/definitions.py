@@ -9,12 +9,13 @@ import numpy as np
 
 from audit.check import Check
 from audit.checks.fairness._groups import withheld
-from audit.checks.fairness._published import Rows, counted, demands, impact_ratios, within
+from audit.checks.fairness._published import Rows, counted, demands, excluding, impact_ratios, within
 from audit.errors import DataError, nearest
 from audit.fairness import definitions
 from audit.fairness.attributes import CROSS, NO_GROUPS, Levels, cross, groups, levels, positive
 from audit.fairness.cube import Cube
 from audit.fairness.definitions import DEFINITIONS, Distance
+from audit.fairness.impossibility import Exclusion
 from audit.statistics import undefined
 from reports.record import Bar, Bars, Estimate, Measured, Table
 
@@ -76,6 +77,7 @@ class Definitions(Check):
         estimates: dict[str, Estimate] = {}
         tables, notes, bars, headline = list[Table](), list[str](), list[Bar](), list[str]()
         sets = groups(data, self.depth)
+        excluded = dict[str, tuple[Exclusion, ...]]()
         most = max(LEAST, LISTED // len(sets))
         for attribute, own in sets.items():
             cube = counted(rows, own, own.code >= 0)
@@ -87,13 +89,13 @@ class Definitions(Check):
                 estimates |= {f"{_word(name)}@{attribute}": one.estimate for name, one in distances.items()}
                 bars += _bars(attribute, distances)
                 headline += [f"equalised_odds@{attribute}", f"impact_ratio@{attribute}"]
-                demanded, said = demands(attribute, cube, most)
+                demanded, excluded[attribute], said = demands(attribute, cube, most)
                 tables += demanded
                 notes.append(said)
             ratios, smallest = impact_ratios(attribute, rows, own, most)
             tables.append(ratios)
             estimates |= smallest
-        tables.append(_named())
+        tables += [*excluding(excluded), _named()]
         return Measured(
             estimates=estimates,
             headline=tuple(headline),

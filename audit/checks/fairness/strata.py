@@ -214,7 +214,7 @@ def _sentence(part: Comparison, does: str, z: float) -> str:
         return f"{part.control} cannot be held fixed for {part.group} and {part.reference}: they share no level of it."
     return (
         f"{part.control} {does}: the {part.what} of {part.group} is {_points(crude)} that of {part.reference} over all "
-        f"rows, and {_points(adjusted)} it among rows of like {part.control}."
+        f"rows, and {_points(adjusted)} it among rows of like {part.control} ({part.pair.finding(z)})."
     )
 
 
