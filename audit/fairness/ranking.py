@@ -52,7 +52,7 @@ def auc(scores: Scores, z: float, seed: int = 0) -> Limits:
         high=np.minimum(high + slack, 1),
         n=np.where(both, np.nan_to_num(m) + np.nan_to_num(n), 0.0),
         reason=ONE_CLASS,
-        method=f"Mann-Whitney, Newcombe's interval at DeLong's variance{binning_error(slack)}",
+        method=f"Newcombe at DeLong's variance{binning_error(slack)}",
     )
 
 

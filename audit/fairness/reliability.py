@@ -87,9 +87,10 @@ def calibration_slope(scores: Scores, z: float, seed: int = 0) -> Limits:
     """
     check(scores)
     value, error = np.full(len(scores.groups), np.nan), np.full(len(scores.groups), np.nan)
+    means = np.clip(_cell_means(scores), NEAREST, 1 - NEAREST)
     for group in range(len(scores.groups)):
         used = scores.counts[group] > 0
-        x = logit(np.clip(_cell_means(scores)[group][used], NEAREST, 1 - NEAREST))
+        x = logit(means[group][used])
         y = np.broadcast_to(np.array([[0.0], [1.0]]), used.shape)[used]
         value[group], error[group] = _slope(x, y, scores.counts[group][used], scores.squares[group][used])
     return Limits(

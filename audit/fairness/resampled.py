@@ -164,7 +164,7 @@ def calibration_error(scores: Scores, z: float, seed: int = 0) -> Limits:
         high=np.minimum(found.value - bias + half, 1),
         n=found.n,
         reason=FEW,
-        method=f"at most {BINS} bins of equal mass, bias-corrected bootstrap ({RESAMPLES} resamples)",
+        method="bias-corrected bootstrap",
         unit="fraction",
     )
 
@@ -180,7 +180,7 @@ def squared_calibration_error(scores: Scores, z: float, seed: int = 0) -> Limits
         high=found.value + z * found.spread,
         n=found.n,
         reason=FEW,
-        method=f"at most {BINS} bins of equal mass, debiased, bootstrap ({RESAMPLES} resamples)",
+        method="debiased, bootstrap",
     )
 
 
@@ -204,8 +204,7 @@ def average_precision(scores: Scores, z: float, seed: int = 0) -> Limits:
         high=np.clip(np.maximum(high, value), 0, 1),
         n=found.n,
         reason=ranking.ONE_CLASS,
-        method="sum over thresholds, bootstrap of the log-odds "
-        f"({RESAMPLES} resamples){ranking.binning_error(np.maximum(down, up))}",
+        method=f"bootstrap of the log-odds{ranking.binning_error(np.maximum(down, up))}",
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from audit.check import Check, Effort
 from audit.checks.fairness._groups import withheld
 from audit.checks.fairness._scores import histograms
@@ -14,7 +16,7 @@ from audit.fairness.attributes import NO_GROUPS, positive
 from reports.record import Cell, Curves, Estimate, Measured, Point, Table
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
     from audit.datasets import Dataset
     from audit.fairness import Scores
@@ -59,8 +61,12 @@ class Calibration(Check):
     smallest: int = 100
     #: attributes crossed at most; 1: single attributes only
     depth: int = 2
-    #: groups looked at of one attribute, the largest first
+    #: groups compared of one attribute, the largest first
     shown: int = 30
+    #: groups listed, of all attributes together; intersections come last
+    listed: int = 20
+    #: curves drawn of one attribute
+    drawn: int = 6
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """Skip where nobody is to be compared."""
@@ -75,8 +81,10 @@ class Calibration(Check):
         for attribute, scores in found.items():
             of_groups = {name: scores.measure(name, seed) for name in MEASURES}
             largest = {name: scores.disparity(name, seed=seed) for name in MEASURES}
-            for group, size in zip(scores.groups, scores.rows.sum((1, 2)), strict=True):
-                rows.append((attribute, str(group), int(size), *(of_groups[name][group] for name in MEASURES)))
+            size = scores.rows.sum((1, 2))
+            for at in _largest(size, self.listed - len(rows)):
+                group = scores.groups[at]
+                rows.append((attribute, str(group), int(size[at]), *(of_groups[name][group] for name in MEASURES)))
                 estimates |= {f"{name}@{attribute}={group}": of_groups[name][group] for name in MEASURES}
             apart.append((attribute, len(scores.groups), *largest.values()))
             estimates |= {f"{name}_difference@{attribute}": difference for name, difference in largest.items()}
@@ -101,7 +109,8 @@ class Calibration(Check):
                     title="Calibration and ranking of each group",
                     columns=("attribute", "group", "rows", *WORDS),
                     rows=tuple(rows),
-                    note="The gap is the mean predicted probability minus the true share of the favourable class.",
+                    note="The gap is the mean predicted probability minus the true share of the favourable class. "
+                    f"At most {self.listed} groups are listed; the differences are of all.",
                 ),
             ),
             figures=tuple(figures),
@@ -116,10 +125,11 @@ class Calibration(Check):
     def _figure(self, attribute: str, scores: Scores) -> list[Curves]:
         """One reliability curve a group; none where all groups are small."""
         curves = reliability.curve(scores, self.bins)
+        drawn = [scores.groups[at] for at in _largest(scores.rows.sum((1, 2)), self.drawn)]
         points = [
-            Point(x=float(x), y=float(y), low=float(low), high=float(high), series=str(group))
+            Point(x=round(float(x), 4), y=float(y), low=float(low), high=float(high), series=str(group))
             for group, curve in curves.items()
-            if curve.rows.sum() >= self.smallest
+            if group in drawn and curve.rows.sum() >= self.smallest
             for x, y, low, high in zip(curve.score, curve.share, curve.low, curve.high, strict=True)
         ]
         if not points:
@@ -133,6 +143,12 @@ class Calibration(Check):
                 diagonal=True,
                 x_percent=True,
                 y_percent=True,
-                note=f"Each point holds at 95 % by itself. Groups of fewer than {self.smallest} rows have no curve.",
+                note=f"Each interval holds at 95 % by itself. At most {self.drawn} groups are drawn, none of fewer than "
+                f"{self.smallest} rows.",
             )
         ]
+
+
+def _largest(size: NDArray[np.int64], most: int) -> list[int]:
+    """At most so many groups, those of most rows, in their order."""
+    return sorted(np.argsort(-size, kind="stable")[: max(most, 0)].tolist())

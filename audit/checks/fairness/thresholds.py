@@ -29,7 +29,7 @@ PANELS = {
     "false_positive_rate": "selected, of the others",
 }
 #: figures at most, and points of all of them together, so that a report stays small
-FIGURES, POINTS = 2, 270
+FIGURES, POINTS = 2, 190
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ class Thresholds(Check):
                         "change of accuracy there",
                     ),
                     rows=tuple(rows),
-                    note="Ratios are of the least selected group to the most selected one; thresholds are hundredths.",
+                    note="Ratios are of the least selected group to the most selected one. Of the hundredths, those thresholds "
+                    f"are looked at that select {100 * self.share:g} % to {100 * (1 - self.share):g} % of all rows.",
                 ),
             ),
             figures=tuple(figures),
