@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audit.fairness.suppression import hidden
+from audit.fairness.suppression import hidden, lines
 
 if TYPE_CHECKING:
     from audit.datasets import Dataset
@@ -176,12 +176,9 @@ def _withheld(parts: Sequence[Levels], smallest: int) -> Levels:
     found = parts[0] if len(parts) == 1 else cross(parts)
     if smallest < 2:
         return found
-    counted = np.logical_and.reduce([part.code >= 0 for part in parts])
-    sizes = np.zeros(tuple(len(part.names) for part in parts), dtype=np.int64)
-    at = tuple(part.code[counted] for part in parts)
-    np.add.at(sizes, at, 1)
-    small = np.zeros(len(found.names), dtype=bool)
-    small[found.code[counted]] = hidden(sizes, smallest)[at]
+    _, first = np.unique(found.code[found.code >= 0], return_index=True)
+    at = np.flatnonzero(found.code >= 0)[first]
+    small = hidden(found.sizes(), lines([part.code[at] for part in parts]), smallest)
     return _merged(found, small, OTHERS)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.errors import DataError, nearest
+from audit.fairness import suppression
 from audit.fairness.encoding import Codes
-from audit.fairness.grouping import Levels, arrange, join
+from audit.fairness.grouping import Levels, arrange
 
 if TYPE_CHECKING:
     from audit.fairness.cube import Cube
@@ -94,23 +95,15 @@ def suppressed(cube: Cube, least: int) -> Cube:
         raise DataError(f"Expected least to be at least 1 row, found {least}.")
     size = cube.rows.sum((1, 2))
     small = (size > 0) & (size < least)
-    hidden = small.copy()
-    lines = _lines(cube)
-    changed = bool(hidden.any())
-    while changed:
-        changed = False
-        for line in lines:
-            more = _complement(line, size, hidden, least)
-            hidden[more] = True
-            changed |= bool(len(more))
+    gone = suppression.hidden(size, suppression.lines(_codes(cube)), least)
     reasons = {
         group: f"fewer than {least} rows, suppressed against re-identification"
         if few
         else f"suppressed so that a group of fewer than {least} rows cannot be recovered from the total"
-        for group, few, gone in zip(cube.groups, small, hidden, strict=True)
-        if gone
+        for group, few, hidden in zip(cube.groups, small, gone, strict=True)
+        if hidden
     }
-    shown = ~hidden
+    shown = ~gone
 
     def keep(values: NDArray[Any]) -> NDArray[Any]:
         return np.where(shown.reshape(-1, *[1] * (values.ndim - 1)), values, values.dtype.type(0))
@@ -126,27 +119,15 @@ def suppressed(cube: Cube, least: int) -> Cube:
     )
 
 
-def _lines(cube: Cube) -> list[Codes]:
-    """For each attribute, (g,) which groups differ in it alone: their sum is a group of the marginal without it."""
+def _codes(cube: Cube) -> list[Codes]:
+    """For each attribute, (g,) the value each group has of it."""
     if len(cube.attributes) < 2:
-        return [np.zeros(len(cube.groups), dtype=np.int64)]
-    codes = []
-    for i in range(len(cube.attributes)):
-        level = Levels(cube.attributes[i])
-        numbers = level.numbers(key[i] for key in cube.groups)  # type: ignore[index]  # keys of attributes are tuples
-        codes.append((numbers, len(level.values)))
-    return [join(codes[:i] + codes[i + 1 :])[0] for i in range(len(codes))]
-
-
-def _complement(line: Codes, size: Codes, hidden: NDArray[np.bool_], least: int) -> Codes:
-    """The smallest shown group of each line whose hidden rows would follow from its total, or be too few together."""
-    lines = int(line.max()) + 1
-    number = np.bincount(line[hidden], minlength=lines)
-    together = np.bincount(line[hidden], size[hidden], minlength=lines)
-    open_ = (number > 0) & ((number < 2) | (together < least))
-    able = np.flatnonzero(~hidden & (size > 0) & open_[line])
-    ranked = able[np.lexsort((able, size[able], line[able]))]
-    return ranked[np.unique(line[ranked], return_index=True)[1]]
+        return [np.arange(len(cube.groups))]
+    out = []
+    for i, name in enumerate(cube.attributes):
+        level = Levels(name)
+        out.append(level.numbers(key[i] for key in cube.groups))  # type: ignore[index]  # keys of attributes are tuples
+    return out
 
 
 def _declared(cube: Cube) -> Sequence[tuple[Hashable, ...]]:

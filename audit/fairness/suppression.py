@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+Ints = NDArray[np.int64]
 
-def hidden(sizes: NDArray[np.int64], least: int) -> NDArray[np.bool_]:
-    """Cells of a table that are joined to one another, given that the totals of its lines are known.
 
-    Every cell of fewer than `least` rows is hidden. One hidden cell in a line could be worked out from the line's total,
-    so that the smallest other one goes with it (complementary suppression; Willenborg and de Waal 2001, chapter 6), until
-    no line hides exactly one; and what is hidden is never fewer than `least` rows together.
+def lines(codes: Sequence[Ints]) -> list[Ints]:
+    """Cells that differ in one attribute alone: their total is a cell of the table without it.
 
     Args:
-        sizes: rows of each cell, one axis an attribute.
+        codes: for each attribute, (cells,) the group each cell is of; none for the cells of one attribute.
+
+    Returns:
+        For each attribute, (cells,) the line of each cell.
+    """
+    if len(codes) < 2:
+        return [np.zeros(len(codes[0]), dtype=np.int64)]
+    others = [np.stack([code for j, code in enumerate(codes) if j != i]) for i in range(len(codes))]
+    return [np.unique(rest, axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64) for rest in others]
+
+
+def hidden(sizes: Ints, along: Sequence[Ints], least: int) -> NDArray[np.bool_]:
+    """Cells of a table that may not be told, given that the totals of its lines are known; linear in the cells.
+
+    Every cell with fewer than `least` rows is hidden. One hidden cell in a line could be worked out from the line's total,
+    and several that have fewer than `least` rows together are as good as one, so that the smallest others go with them
+    (complementary suppression; Willenborg and de Waal 2001, chapter 6).
+
+    Args:
+        sizes: (cells,) rows of each cell.
+        along: for each attribute, (cells,) the line of each cell; see `lines`.
         least: rows below which nobody may tell how many a cell has.
 
     Returns:
-        A mask of the shape of `sizes`.
+        (cells,) which are hidden.
     """
-    if sizes.ndim == 1:  # a line is then the whole table, which has an axis to stand on
-        return hidden(sizes[None], least)[0]
-    found: NDArray[np.bool_] = (sizes > 0) & (sizes < least)
-    while True:
-        before = int(found.sum())
-        for axis in range(sizes.ndim):
-            _widen(np.moveaxis(sizes, axis, -1), np.moveaxis(found, axis, -1))
-        if 0 < sizes[found].sum() < least and (sizes[~found] > 0).any():
-            found.flat[int(_smallest(sizes.ravel(), found.ravel()))] = True
-        if int(found.sum()) == before:
-            return found
+    found = np.asarray((sizes > 0) & (sizes < least))
+    changed = bool(found.any())
+    while changed:
+        changed = False
+        for line in along:
+            more = _complement(line, sizes, found, least)
+            found[more] = True
+            changed |= bool(len(more))
+    return found
 
 
-def _widen(sizes: NDArray[np.int64], found: NDArray[np.bool_]) -> None:
-    """Hide a second cell in every line, along the last axis, that hides one; `found` is changed in place."""
-    alone = (found.sum(-1) == 1) & ((sizes > 0) & ~found).any(-1)
-    second = _smallest(sizes, found)
-    at: Any = np.nonzero(alone)
-    found[(*at, second[at])] = True
-
-
-def _smallest(sizes: NDArray[np.int64], found: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The smallest cell with rows that is not hidden, along the last axis."""
-    kept = (sizes > 0) & ~found
-    return np.asarray(np.where(kept, sizes, np.iinfo(np.int64).max).argmin(-1))
+def _complement(line: Ints, sizes: Ints, found: NDArray[np.bool_], least: int) -> Ints:
+    """The smallest shown cell of each line whose hidden rows would follow from its total, or be too few together."""
+    number = np.bincount(line[found], minlength=int(line.max()) + 1)
+    together = np.bincount(line[found], sizes[found], minlength=len(number))
+    open_ = (number > 0) & ((number < 2) | (together < least))
+    able = np.flatnonzero(~found & (sizes > 0) & open_[line])
+    ranked = able[np.lexsort((able, sizes[able], line[able]))]
+    return ranked[np.unique(line[ranked], return_index=True)[1]]
