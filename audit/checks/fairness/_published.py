@@ -169,6 +169,6 @@ def excluding(found: Mapping[str, tuple[Exclusion, ...]]) -> list[Table]:
             title="Definitions that exclude each other",
             columns=("groups by", "definitions", "because", "unless", "source"),
             rows=tuple((", ".join(names), *one) for one, names in where.items()),
-            note="As true rates differ, whatever is done to the model.",
+            note="As true rates differ: no threshold and no retraining escapes, but by what stands under unless.",
         )
     ]
