@@ -227,7 +227,7 @@ def _apart(
         return np.asarray((size @ x - (size * x.T).T) / ((size.sum() - size) * np.ones_like(x.T)).T)
 
     apart, resampled = value - rest(value), draws - rest(draws)
-    error = resampled.std(1, ddof=1)
+    error = resampled.std(1, ddof=1) * _stretch(value, size)
     scale = np.where(error > 0, error, np.inf)
     largest = np.abs((resampled - resampled.mean(1, keepdims=True)) / scale[:, None]).max(0)
     critical = float(np.quantile(largest, LEVEL))
@@ -243,6 +243,13 @@ def _apart(
         )
         p[group] = float((1 + (largest >= abs(apart[at]) / scale[at]).sum()) / (1 + replicates))
     return tuple(differences), tuple(p)
+
+
+def _stretch(value: Floats, size: Floats) -> Floats:
+    """By how much the error of a share would be larger at the share of all: one that came out small looks too sure."""
+    usual = float(value @ size / size.sum())
+    own = np.maximum(value * (1 - value), 0.5 / size)
+    return np.asarray(np.sqrt(np.maximum(usual * (1 - usual) / own, 1.0)))
 
 
 def _estimate(value: float, draws: Floats, n: int, method: str = "") -> Estimate:

@@ -56,14 +56,14 @@ class Counterfactual(Check):
 
     modalities: ClassVar[frozenset[Modality]] = frozenset(Modality)
     efforts: ClassVar[Mapping[Effort, Mapping[str, Any]]] = {
-        Effort.QUICK: {"people": 4000, "texts": 60, "permutations": 999},
+        Effort.QUICK: {"people": 10_000, "texts": 100, "permutations": 999},
         Effort.EXHAUSTIVE: {"people": 100_000, "texts": 5000, "permutations": 99_999},
     }
 
     #: rows of a table that get every value, texts that are searched for terms
     people: int = 20_000
     #: texts of each family of terms
-    texts: int = 300
+    texts: int = 1000
     permutations: int = 9999
     #: rows below which groups are joined; texts below which a family of terms is not compared
     least: int = 20
