@@ -18,10 +18,10 @@ from audit.fairness.subgroups.folding import Members, Slice, membership
 Floats = NDArray[np.float64]
 
 #: conjunctions that folding starts from, and candidates that one test takes
-POOL, CANDIDATES = 600, 50
+POOL, CANDIDATES = 1000, 60
 #: score that a candidate needs on the rows that choose it, and standard deviations by which a subgroup must be worse than
 #: what is known already to be listed beside it
-CHOSEN, FRESH = 3.0, 2.0
+CHOSEN, FRESH = 2.7, 2.0
 #: searches of what is left unexplained at most
 ROUNDS = 4
 #: smallest subgroup looked at: a share of the rows, and rows
@@ -43,7 +43,7 @@ def search(
     """Find the conjunctions of attribute values whose rows fare worse than all others.
 
     Every conjunction of at most `depth` conditions with enough rows is counted on one part of the rows, those that say
-    nothing beyond a worse one are folded into it, and the 50 most promising are tested on the other part, together
+    nothing beyond a worse one are folded into it, and the 60 most promising are tested on the other part, together
     (`confirming.confirm`). At most `alpha` of searches in data without any difference confirm something.
 
     The idea of listing all frequent itemsets by their divergence is DivExplorer's (Pastor, de Alfaro and Baralis 2021),
