@@ -47,7 +47,7 @@ class Counterfactual(Check):
         changes shows it. P-values ask whether changes go one way (McNemar's mid-p for answers between two groups, random signs otherwise);
         p-values and intervals of groups allow for all groups of all attributes. What stands in for the attribute is
         not changed with it: no change here is no proof of fairness. Swapped texts can read oddly, which moves
-        scores by itself, though seldom one way.
+        scores by itself, though seldom one way; and what is found holds for these terms, not for all that a group is called.
 
     References:
         Kusner et al. 2017 (counterfactual fairness); Garg et al. 2019 (counterfactual token fairness); Fagerland et al.
