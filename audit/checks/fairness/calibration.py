@@ -64,7 +64,7 @@ class Calibration(Check):
     #: groups compared of one attribute, the largest first
     shown: int = 30
     #: groups listed, of all attributes together; intersections come last
-    listed: int = 20
+    listed: int = 17
     #: curves drawn of one attribute
     drawn: int = 6
 
