@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -13,6 +14,7 @@ from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from audit.datasets import Dataset
     from audit.fairness.inference import Decision
@@ -37,7 +39,7 @@ class Disparity(Check):
         The largest difference and the smallest ratio between any two groups of selection rate (demographic parity),
         true positive rate (equal opportunity), false positive rate, positive predictive value (predictive parity) and
         accuracy, for each protected attribute and for the intersections. The groups named stand apart most clearly, the
-        worse-off first. The p-value says how often chance alone would set some two groups of the attribute as far apart;
+        one with the lower rate first. The p-value says how often chance alone would set some two groups of the attribute as far apart;
         the adjusted one allows for every comparison in the table (Holm).
     Why it matters:
         It says whom the model treats worse. Selection ratios below 0.8 are what the four-fifths rule of United States
@@ -72,7 +74,8 @@ class Disparity(Check):
         for attribute, cube in cubes(subject, data, self.depth).items():
             for definition, rate in DEFINITIONS.items():
                 pair = {kind: cube.disparity(rate, kind) for kind in KINDS}
-                found[attribute, definition] = cube.test(rate, margin=0.0, alpha=self.alpha)
+                decision = cube.test(rate, margin=0.0, alpha=self.alpha)
+                found[attribute, definition] = _lower_first(decision, cube.proportions(rate).value, cube.groups)
                 estimates |= {f"{definition}_{kind}@{attribute}": pair[kind] for kind in KINDS}
                 gap = pair["difference"]
                 if gap.value is not None:
@@ -113,6 +116,14 @@ class Disparity(Check):
                 *withheld(data),
             ),
         )
+
+
+def _lower_first(decision: Decision, rates: NDArray[np.float64], groups: tuple[Hashable, ...]) -> Decision:
+    """The pair of groups by their rates; which of the two is worse off depends on what the answer means to them."""
+    if decision.groups is None:
+        return decision
+    first, second = sorted(decision.groups, key=lambda group: rates[groups.index(group)])
+    return decision._replace(groups=(first, second))
 
 
 def _row(
