@@ -21,6 +21,17 @@ def merge(plan: Plan, section: str, options: dict[str, Any], only: tuple[str, ..
     return plan.model_copy(update=given | {section: part.model_copy(update=own)})
 
 
+def shortened(table: Table, columns: int = 3, last: int = 2) -> Table:
+    """The first and the last columns of a table too wide for a terminal."""
+    kept = [*range(columns), *range(len(table.columns) - last, len(table.columns))]
+    return table.model_copy(
+        update={
+            "columns": tuple(table.columns[i] for i in kept),
+            "rows": tuple(tuple(row[i] for i in kept) for row in table.rows),
+        }
+    )
+
+
 def grid(table: Table) -> RichTable:
     """The comparison for the terminal."""
     from rich import box

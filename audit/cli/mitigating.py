@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.cli.comparing import grid, merge
+from audit.cli.comparing import grid, merge, shortened
 from audit.cli.speaking import EFFORTS, console, say, show
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def mitigate(
         say(f"interrupted; what is done is kept in {folder}. The same command goes on from there.")
         return 130
     show(found.after)
-    console().print(grid(found.table))
+    console().print(grid(shortened(found.table)))
     for name, reason in found.left_out.items():
         click.echo(f"left out: {name}: {reason}")
     click.echo(f"taken: {found.why}")
