@@ -121,7 +121,7 @@ def _hypergeometric(x: Floats, m: Floats, n: Floats, total: Floats) -> Floats:
     return np.asarray(np.exp(_choose(m, x) + _choose(n, total - x) - _choose(m + n, total)))
 
 
-def _choose(n: Floats, k: Floats) -> Floats:
+def _choose(n: Any, k: Any) -> Floats:
     return np.asarray(-special.betaln(n - k + 1, k + 1) - np.log1p(n))
 
 

@@ -9,6 +9,7 @@ For groups of one size this is Tukey's range test; the extremes alone are needed
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -56,8 +57,15 @@ def alarm(c: float, spread: Floats, reference: int | None = None) -> float:
 
 def critical(spread: Floats, alpha: float, reference: int | None = None) -> float:
     """The critical value at which `alarm` is alpha."""
-    widest = -float(special.ndtri(alpha / 4 / len(spread)))
-    return float(optimize.brentq(lambda c: alarm(c, spread, reference) - alpha, 1e-3, widest, xtol=1e-10))
+    return _critical(np.asarray(spread / spread.min(), dtype=np.float64).tobytes(), alpha, reference)
+
+
+@lru_cache(maxsize=64)
+def _critical(spread: bytes, alpha: float, reference: int | None) -> float:
+    """The same, kept: every rate over all rows of the groups asks for it again."""
+    s = np.frombuffer(spread, dtype=np.float64)
+    widest = -float(special.ndtri(alpha / 4 / len(s)))
+    return float(optimize.brentq(lambda c: alarm(c, s, reference) - alpha, 1e-3, widest, xtol=1e-10))
 
 
 def highest_low(groups: Sample, c: float) -> float:
