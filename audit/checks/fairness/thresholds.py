@@ -24,9 +24,9 @@ IN_USE = 0.5
 TRIED = tuple(i / 100 for i in range(1, 100))
 #: rate -> what its panel is called
 PANELS = {
-    "selection_rate": "selected, of all",
-    "true_positive_rate": "selected, of the truly favourable",
-    "false_positive_rate": "selected, of the others",
+    "selection_rate": "selection rate",
+    "true_positive_rate": "true positive rate",
+    "false_positive_rate": "false positive rate",
 }
 #: figures at most, and points of all of them together, so that a report stays small
 FIGURES, POINTS = 2, 190
@@ -129,6 +129,9 @@ class Thresholds(Check):
         smallest = scores.at(TRIED[least]).disparity(
             "selection_rate", "ratio", alpha=(1 - statistics.LEVEL) / int(within.sum())
         )
+        if smallest.value is not None:
+            method = f"MOVER, simultaneous over groups and {int(within.sum())} thresholds, 95 %"
+            smallest = smallest.model_copy(update={"method": method})
         good = np.flatnonzero(within & (ratio >= self.wanted))
         estimates = {"smallest_selection_ratio": smallest}
         cells: list[Cell] = [None, smallest, f"{TRIED[least]:.2f}", _ranges(good)]
@@ -172,7 +175,7 @@ class Thresholds(Check):
         return Curves(
             title=f"Every threshold, by {attribute}",
             x_title="threshold",
-            y_title="share",
+            y_title="rate",
             points=tuple(points),
             mark=in_use,
             x_percent=True,

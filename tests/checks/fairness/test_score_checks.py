@@ -146,9 +146,7 @@ def test_equal_scores_need_no_other_threshold():
     assert figure.mark == 0.5
     assert len({point.panel for point in figure.points}) == 3
     assert 0.5 in {point.x for point in figure.points}
-    selected = {
-        point.series: point.y for point in figure.points if point.x == 0.5 and point.panel == "selected, of all"
-    }
+    selected = {point.series: point.y for point in figure.points if point.x == 0.5 and point.panel == "selection rate"}
     chosen = subject.scores(data).double().softmax(1)[:, 1].numpy() >= 0.5
     assert selected["F"] == pytest.approx(chosen[data.groups["sex"] == "F"].mean(), abs=1e-4)
 
