@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from audit.checks.fairness._bounded import bounded
 from audit.datasets.types import FeatureKind
 from audit.explaining.players import log_odds
 from audit.fairness.attributes import Levels, positive
@@ -40,17 +39,17 @@ class Comparison:
     after: tuple[tuple[str | None, ...], ...] = ()
 
 
-def of_table(subject: Subject, data: Dataset, feature: Feature, least: int) -> Comparison:
+def of_table(subject: Subject, data: Dataset, feature: Feature, groups: Levels) -> Comparison:
     """Give every row the value of every group: its median for a number, its commonest one for a category.
 
     Args:
         subject: the model.
         data: the rows.
         feature: the protected attribute as an input of the model.
-        least: rows below which groups are joined.
+        groups: of these rows.
     """
     assert isinstance(data.inputs, torch.Tensor)
-    groups = bounded(data, least)[feature.name]
+    groups = _present(groups)
     values = _representatives(data.inputs, feature, groups)
     target = positive(data)
     scores = subject.scores(data)
@@ -67,6 +66,13 @@ def of_table(subject: Subject, data: Dataset, feature: Feature, least: int) -> C
     before, now = scores.argmax(1).numpy(), _probability(scores, target)
     answer[at], score[at] = before[at[0]], now[at[0]]
     return Comparison(feature.name, groups.names, Answers(groups.code, answer, score, before, now, target))
+
+
+def _present(groups: Levels) -> Levels:
+    """Without the groups that have no row here."""
+    kept = np.unique(groups.code[groups.code >= 0])
+    code = np.where(groups.code >= 0, np.searchsorted(kept, groups.code), -1)
+    return Levels(code, tuple(groups.names[group] for group in kept.tolist()))
 
 
 def _probability(scores: torch.Tensor, target: int) -> NDArray[np.float64]:

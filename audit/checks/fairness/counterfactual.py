@@ -10,6 +10,7 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
+from audit.checks.fairness._bounded import drawn
 from audit.errors import DataError
 from audit.fairness.attributes import NO_GROUPS, positive
 from audit.fairness.paired import holm, net, one_way, sign_flip
@@ -19,6 +20,7 @@ from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 if TYPE_CHECKING:
     from audit.checks.fairness._versions import Comparison
     from audit.datasets import Dataset
+    from audit.fairness.attributes import Levels
     from audit.subject import Subject
 
 UNSEEN = (
@@ -86,14 +88,14 @@ class Counterfactual(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        sample = data.sample(self.people, rng)
+        _, sample, parts = drawn(data, self.people, self.least, rng)
         estimates: dict[str, Estimate] = {}
         favourable = f"The favourable class is {data.classes[positive(data)]!r}"
         notes = [f"{favourable}{'' if data.favourable is not None else ', the last: none is declared'}."]
         if isinstance(sample.inputs, list):
             compared = self._texts(subject, sample, estimates, notes, rng)
         else:
-            compared = self._table(subject, sample, estimates, notes)
+            compared = self._table(subject, sample, parts, estimates, notes)
         tests = [(one, group) for one in compared for group in self._groups(one)]
         if not tests:
             return Measured(estimates=estimates, notes=tuple(notes))
@@ -132,7 +134,12 @@ class Counterfactual(Check):
         )
 
     def _table(
-        self, subject: Subject, sample: Dataset, estimates: dict[str, Estimate], notes: list[str]
+        self,
+        subject: Subject,
+        sample: Dataset,
+        parts: Mapping[str, Levels],
+        estimates: dict[str, Estimate],
+        notes: list[str],
     ) -> list[Comparison]:
         from audit.checks.fairness._versions import of_table
 
@@ -143,7 +150,7 @@ class Counterfactual(Check):
                     UNSEEN.format(name), n=len(sample), unit="fraction"
                 )
                 notes.append(f"{UNSEEN.format(name)}.")
-        found = [of_table(subject, sample, feature, self.least) for feature in seen.values()]
+        found = [of_table(subject, sample, feature, parts[name]) for name, feature in seen.items()]
         notes.append(f"{len(sample)} test rows, each given the values of all other groups.")
         return [one for one in found if len(one.groups) > 1]
 

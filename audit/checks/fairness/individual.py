@@ -11,7 +11,7 @@ import numpy as np
 
 from audit import statistics
 from audit.check import Check, Effort
-from audit.checks.fairness._bounded import bounded
+from audit.checks.fairness._bounded import drawn
 from audit.fairness.attributes import positive
 from audit.subject import Modality
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
@@ -90,7 +90,7 @@ class Individual(Check):
         from audit.fairness.individual import by_chance, consistency, neighbours, violations
 
         at = positive(data)
-        pool = data.sample(self.pool, rng)
+        _, pool, parts = drawn(data, self.pool, self.least, rng)
         probability = subject.scores(pool).double().softmax(1)[:, at].numpy()
         favoured = (subject.scores(pool).argmax(1).numpy() == at).astype(np.float64)
         vectors = _vectors(pool)
@@ -113,7 +113,6 @@ class Individual(Check):
             )
         estimates["lipschitz_violations_by_chance"] = chance
         lines.append(("Lipschitz violations", estimates["lipschitz_violations"], chance, None))
-        parts = bounded(pool, self.least)
         codes = {name: part.code for name, part in parts.items()}
         uneven = unevenness(favoured, pool.labels.numpy() == at, codes, rng, self.replicates)
         estimates |= self._uneven(uneven, lines)
@@ -140,16 +139,16 @@ class Individual(Check):
         """The consistency of every group's members, of whichever group their neighbours are."""
         from audit.fairness.individual import consistency, neighbours
 
-        drawn: dict[str, NDArray[np.int64]] = {}
+        members: dict[str, NDArray[np.int64]] = {}
         for attribute, part in parts.items():
             for group, label in enumerate(part.names):
                 rows = np.flatnonzero(part.code == group)
-                drawn[f"{attribute}={label}"] = rng.choice(rows, min(self.each, len(rows)), replace=False)
-        if not drawn:
+                members[f"{attribute}={label}"] = rng.choice(rows, min(self.each, len(rows)), replace=False)
+        if not members:
             return {}
-        found = neighbours(vectors, self.neighbours, np.unique(np.concatenate(list(drawn.values()))))
+        found = neighbours(vectors, self.neighbours, np.unique(np.concatenate(list(members.values()))))
         return {
-            f"consistency@{at}": consistency(found, favoured, np.isin(found.rows, own)) for at, own in drawn.items()
+            f"consistency@{at}": consistency(found, favoured, np.isin(found.rows, own)) for at, own in members.items()
         }
 
     def _uneven(self, found: Unevenness, lines: list[tuple[Cell, ...]]) -> dict[str, Estimate]:

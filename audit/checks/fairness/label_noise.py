@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from audit.check import Check, Effort
-from audit.checks.fairness._bounded import bounded
+from audit.checks.fairness._bounded import drawn
 from audit.fairness.attributes import NO_GROUPS
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 
@@ -74,8 +74,7 @@ class LabelNoise(Check):
         from audit.fairness.attributes import Levels
         from audit.fairness.label_noise import label_noise
 
-        rows = np.sort(rng.choice(len(data), min(self.rows, len(data)), replace=False))
-        sample = data.take(rows)
+        rows, sample, parts = drawn(data, self.rows, self.least, rng)
         scores = subject.scores(data).double().softmax(1).numpy()[rows]
         labels = sample.labels.numpy()
         everyone = Levels(np.zeros(len(rows), dtype=np.int64), ("all",))
@@ -83,7 +82,6 @@ class LabelNoise(Check):
         estimates: dict[str, Estimate] = {"label_noise": whole.shares[0], "label_noise_overlap": whole.overlap[0]}
         lines = [_line("all", "all", whole, 0, data.classes)]
         bars: list[Bar] = []
-        parts = bounded(sample, self.least)
         for attribute, part in parts.items():
             found = label_noise(scores, labels, part.code, part.names, rng, self.replicates)
             for group, name in enumerate(part.names):

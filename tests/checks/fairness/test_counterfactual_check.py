@@ -68,6 +68,11 @@ def test_numbers_are_flipped_between_quarters_and_small_groups_are_joined():
     assert len(quarters) == 4
     youngest = next(name for name in quarters if "(-inf" in name)
     assert measured.estimates[youngest].value == pytest.approx(-2 / 3, abs=0.02)
+    # a sample is cut where all rows are, so that its groups are called as theirs
+    few = Counterfactual(permutations=499, people=150).run(
+        judged(lambda x: x[:, 1] - 4.9), data, np.random.default_rng(0)
+    )
+    assert {name for name in few.estimates if name.startswith("net_favour@age=")} == set(quarters)
     rare = data.groups["race"].copy()
     rare[:5] = "d"
     measured = CHECK.run(judged(lambda x: x[:, 0]), with_groups(data, race=rare), np.random.default_rng(0))

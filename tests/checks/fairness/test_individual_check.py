@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -29,10 +31,10 @@ def test_a_group_that_is_drawn_lots_over_has_the_lower_consistency():
     data = people()
     lots = torch.from_numpy(np.random.default_rng(1).normal(0, 9, len(data)))
     odds = judged(lambda x: 20 * x[:, 0] if len(x) != len(data) else 20 * x[:, 0] * x[:, 3] + lots * x[:, 2])
-    measured = CHECK.run(odds, data, np.random.default_rng(0))
+    measured = replace(CHECK, each=300).run(odds, data, np.random.default_rng(0))
     women, men = (measured.estimates[f"consistency@sex={g}"] for g in "FM")
     assert women.high < men.low
-    assert women.n == 60
+    assert women.n == 300
     assert measured.estimates["between_share@sex"].value >= 0
 
 
