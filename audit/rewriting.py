@@ -12,7 +12,7 @@ import yaml
 from audit.errors import ModelError
 from audit.loading.factory import local_files
 from audit.loading.sniffing import Format
-from audit.loading.transformers_folder import Logits
+from audit.loading.transformers_folder import Logits, quiet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -135,7 +135,8 @@ def _weights(plan: Plan, root: Path, trained: nn.Module, target: Path) -> str:
 def _folder(source: Path, trained: nn.Module, target: Path) -> str:
     """A transformers folder: the library writes weights and configuration, the rest is copied."""
     inner: Any = trained.model if isinstance(trained, Logits) else trained
-    inner.save_pretrained(target)
+    with quiet():
+        inner.save_pretrained(target)
     for file in sorted(source.iterdir()):
         kept = file.suffix in _BESIDE_WEIGHTS and ".index." not in file.name
         if kept and not (target / file.name).exists():

@@ -61,7 +61,7 @@ def load(folder: Folder, trust_pickle: bool = False) -> nn.Module:
         )
     weights = _pickled_weights(folder.path, trust_pickle)
     try:
-        with _quiet(transformers), torch.random.fork_rng(devices=[]):
+        with quiet(), torch.random.fork_rng(devices=[]):
             model, report = family.from_pretrained(
                 # weights from a pickle are read here, because the library heeds weights_only in part only
                 folder.path if weights is None else None,
@@ -104,7 +104,7 @@ def load_tokenizer(path: Path, model: Any) -> Any:
     import transformers
 
     try:
-        with _quiet(transformers):
+        with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise ModelError(
@@ -209,11 +209,13 @@ def _names_code(value: object, key: str = "") -> str | None:
     return f"{key} {value!r}" if key.endswith("_implementation") and isinstance(value, str) and "/" in value else None
 
 
-class _quiet:
+class quiet:
     """Silences the progress bars and load reports of `transformers`, and restores them."""
 
-    def __init__(self, transformers: Any) -> None:
-        self.logging = transformers.utils.logging
+    def __init__(self) -> None:
+        import transformers
+
+        self.logging: Any = transformers.utils.logging
 
     def __enter__(self) -> None:
         self.level, self.bars = self.logging.get_verbosity(), self.logging.is_progress_bar_enabled()
