@@ -276,7 +276,7 @@ class Scores:
         """A measure of each group with its 95 % interval; undefined, with a reason, where a class has no rows.
 
         Args:
-            name: one of `measures.NAMES`: mean_score, auc, average_precision, calibration_gap, calibration_error,
+            name: mean_score, auc, average_precision, calibration_gap, calibration_error,
                 squared_calibration_error, calibration_slope, brier.
             seed: of the resampling that some intervals come from.
 
