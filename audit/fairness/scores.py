@@ -261,11 +261,7 @@ class Scores:
         )
 
     def thresholds(self, at: Sequence[float] | None = None) -> Thresholds:
-        """Every rate at every threshold, "score >= threshold"; see `Thresholds`.
-
-        Args:
-            at: these only, each exact as in `at`; None: every edge.
-        """
+        """Every rate where "score >= threshold" selects: at these thresholds, exact as in `at`, or at every edge."""
         return Thresholds.of(self, at)
 
     def above_median(self) -> AboveMedian:
