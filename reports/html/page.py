@@ -17,6 +17,7 @@ from reports import words
 from reports.html import views
 from reports.html.drawings import Drawing, draw
 from reports.html.sections import SECTIONS, generic
+from reports.html.sections.meeting import meeting
 from reports.html.sections.section import Finding, Findings, Section
 from reports.record import Card, Entry, Failed, Measured, Outcome, Record, Skipped
 from reports.summary import Summary, summarise, worst_first
@@ -46,7 +47,7 @@ def to_html(record: Record) -> str:
             facts=_facts(record, summary),
             verdicts=verdicts,
             words=views.OUTCOMES,
-            sections=[_section(findings, anchors) for findings in _findings(record)],
+            sections=[_section(findings, anchors, record) for findings in _findings(record)],
             digest=hashlib.sha256(record.to_json().encode()).hexdigest(),
             style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 our own file
         )
@@ -125,6 +126,8 @@ class SectionView:
     outcomes: Counter[Outcome]
     checks: list[CheckView]
     unmeasured: list[Unmeasured]
+    #: what checks of all sections measured of each group, in the section on fairness
+    meeting: tuple[views.TableView, ...]
     advice: list[str]
 
 
@@ -154,9 +157,10 @@ def _of(section: Section, record: Record) -> Findings:
     )
 
 
-def _section(findings: Findings, anchors: dict[str, str]) -> SectionView:
+def _section(findings: Findings, anchors: dict[str, str], record: Record) -> SectionView:
     answer = [(s.before, _number(s.finding), s.after) for s in findings.answer()]
     first = findings.answer()[:1]
+    fair = findings.section.id == "fairness"
     return SectionView(
         section=findings.section,
         answer=answer,
@@ -164,6 +168,7 @@ def _section(findings: Findings, anchors: dict[str, str]) -> SectionView:
         outcomes=Counter(v.outcome for v in findings.verdicts),
         checks=[_check(findings, entry, evidence, anchors) for entry, evidence in findings.measured()],
         unmeasured=[*_unmeasured(findings, anchors)],
+        meeting=meeting(record.evidence, record.data[0].protected) if record.data and fair else (),
         advice=findings.advise(),
     )
 

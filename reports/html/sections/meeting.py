@@ -11,17 +11,15 @@ from reports.record import Entry, Estimate, Measured
 
 #: check, quantity, heading; in the order of the columns
 COLUMNS = (
-    ("data.representation", "share", "share of rows"),
     ("data.representation", "base_rate", "favourable in truth"),
     ("fairness.rates", "selection_rate", "favourable answers"),
     ("fairness.rates", "accuracy", "accuracy"),
     ("fairness.calibration", "calibration_gap", "calibration gap"),
     ("robustness.groups", "robust_accuracy", "accuracy under attack"),
-    ("explain.groups", "faithfulness", "faithfulness of explanations"),
-    ("explain.groups", "repeatability", "steadiness of explanations"),
-    ("explain.counterfactuals", "distance", "distance to the favourable answer"),
+    ("explain.groups", "faithfulness", "explanations: faithfulness"),
+    ("explain.groups", "repeatability", "explanations: steadiness"),
+    ("explain.counterfactuals", "distance", "way to the favourable answer"),
     ("fairness.counterfactual", "net_favour", "net favour of membership"),
-    ("fairness.individual", "consistency", "like treatment"),
     ("fairness.label_noise", "label_noise", "labels in doubt"),
 )
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
