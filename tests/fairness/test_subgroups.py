@@ -36,6 +36,7 @@ def frame(columns: dict[str, np.ndarray]) -> dict[str, pd.Series]:
 
 @pytest.mark.parametrize(("cells", "real"), [(counting.CELLS, False), (60, True)])
 def test_every_conjunction_is_counted_as_enumeration_counts_it(cells, real, monkeypatch):
+    monkeypatch.setattr(counting, "GAIN", -np.inf)
     rng = np.random.default_rng(0)
     n, least = 400, 12
     columns = attributes(n, rng)
@@ -46,7 +47,7 @@ def test_every_conjunction_is_counted_as_enumeration_counts_it(cells, real, monk
     found, _ = coded(frame(columns), least, 5)
     losses = Losses(rng.gamma(1, 1, n) if real else (rng.random(n) < 0.2).astype(float))
     pool = worst(found, losses, 3, least, -np.inf, 10**6)
-    truth = {}
+    truth, large = {}, 0
     for size in (1, 2, 3):
         for chosen in combinations(range(len(found)), size):
             for conditions in product(*(found[c].conditions for c in chosen)):
@@ -55,10 +56,12 @@ def test_every_conjunction_is_counted_as_enumeration_counts_it(cells, real, monk
                 mask = parts.all(0)
                 parents = [np.delete(parts, i, 0).all(0).sum() for i in range(size)] if size > 1 else []
                 trims = all(mask.sum() <= (1 - counting.TRIM) * p for p in parents)
-                if least <= mask.sum() <= n - least and trims:
+                enough = least <= mask.sum() <= n - least
+                large += enough
+                if enough and trims:
                     truth[one] = float(losses.score(mask.sum(), losses.values[mask].sum()))
     assert dict(zip(pool.slices, pool.score, strict=True)) == pytest.approx(truth, abs=1e-9)
-    assert pool.looked == len(truth)
+    assert pool.looked == large
 
 
 def test_the_score_is_right_in_the_tail_of_small_slices():
@@ -152,6 +155,7 @@ def test_a_weaker_effect_is_found_beside_one_that_can_be_said_in_hundreds_of_way
     for planted in (columns["income"] > np.quantile(columns["income"], 0.6), weak):
         assert max((m & planted).sum() / (m | planted).sum() for m in masks) > 0.6
     assert len(masks) <= 8
+    assert not any("noise" in one.words for one in found.confirmed)
 
 
 def test_the_same_rows_in_other_words_are_one_subgroup():
@@ -160,7 +164,7 @@ def test_the_same_rows_in_other_words_are_one_subgroup():
     columns["branch"] = np.where(columns["site"] == "b", "B", columns["site"])
     found = search(rng.random(10_000) < np.where(columns["site"] == "b", 0.3, 0.1), columns)
     assert len(found.confirmed) == 1
-    assert found.confirmed[0].folded > 10
+    assert found.confirmed[0].folded >= 1
 
 
 def test_what_cannot_be_searched_is_left_out_by_name_and_many_values_do_no_harm():

@@ -105,13 +105,14 @@ class Subgroups(Check):
             estimates |= {f"excess@{side.name}={one.words}": one.difference for one in shown}
             tables += [_listed(side, found, shown), *_power(side, found)]
             figures += _drawn(side, shown)
+            title = side.words[0].upper() + side.words[1:]
             notes.append(
-                f"{side.words.capitalize()}: {found.looked} combinations of at least {found.least} rows, "
+                f"{title}: {found.looked} combinations of some {found.least} rows or more, "
                 f"{len(found.candidates)} candidates from {found.discovery} rows, tested on {found.held_out} others."
             )
             if found.left_out:
                 gone = "; ".join(f"{name}: {why}" for name, why in found.left_out.items())
-                notes.append(f"{side.words.capitalize()}: left out {gone}.")
+                notes.append(f"{title}: left out {gone}.")
         return Measured(
             estimates=estimates,
             headline=tuple(headline),

@@ -23,6 +23,8 @@ BLOCK = 2**16
 CELLS = 2**17
 #: share of the rows that a condition must turn away: one that turns away fewer says nothing
 TRIM = 0.05
+#: standard deviations by which each condition must make a slice worse than it is without
+GAIN = 2.0
 #: slices of one choice of attributes that are kept whatever the others' scores
 FEW = 3
 
@@ -101,8 +103,8 @@ def worst(columns: Sequence[Column], losses: Losses, depth: int, least: int, flo
     kept: list[_Place] = []
     first: list[_Place] = []
     looked = 0
-    for chosen, at, rows, lost in _Tables(columns, losses, least).every(depth):
-        looked += len(at)
+    for chosen, large, at, rows, lost in _Tables(columns, losses, least).every(depth):
+        looked += large
         score = losses.score(rows, lost)
         above = np.flatnonzero(score > floor)
         above = above[np.argsort(-score[above], kind="stable")][:most]
@@ -134,31 +136,48 @@ class _Tables:
         self._columns, self._least, self._n = columns, least, losses.n
         self._codes = [column.code for column in columns]
         self._lost_codes = [code[losses.at] for code in self._codes]
+        self._variance = losses.variance
         self._weights = None if losses.binary else losses.values[losses.at]
 
-    def every(self, depth: int) -> Iterator[tuple[tuple[int, ...], Ints, Floats, Floats]]:
-        """The attributes, and of their conjunctions with enough rows: place among all, rows, and loss."""
+    def every(self, depth: int) -> Iterator[tuple[tuple[int, ...], int, Ints, Floats, Floats]]:
+        """Attributes, and how many of their conjunctions have enough rows.
+
+        Then, of those in which every condition earns its place: the place among all, rows, and loss.
+        """
         for size in range(1, depth + 1):
             for chosen in combinations(range(len(self._columns)), size):
                 yield chosen, *self._conjunctions(chosen)
 
-    def _conjunctions(self, chosen: tuple[int, ...]) -> tuple[Ints, Floats, Floats]:
+    def _conjunctions(self, chosen: tuple[int, ...]) -> tuple[int, Ints, Floats, Floats]:
         columns = [self._columns[c] for c in chosen]
         if np.prod([column.size for column in columns]) > CELLS:
             return self._sparse(chosen)
         shape = [column.size for column in columns]
         rows = self._count([self._codes[c] for c in chosen], shape, None)
         lost = self._count([self._lost_codes[c] for c in chosen], shape, self._weights)
-        spread_rows = _spread(rows, columns)
-        good = (spread_rows >= self._least) & (spread_rows <= self._n - self._least)
+        own_rows, own_lost = _spread(rows, columns), _spread(lost, columns)
+        good = (own_rows >= self._least) & (own_rows <= self._n - self._least)
+        large = int(good.sum())
         for axis in range(len(columns)) if len(columns) > 1 else ():
             others = [column for i, column in enumerate(columns) if i != axis]
-            parent = np.expand_dims(_spread(rows.sum(axis), others), axis)
-            good &= spread_rows <= (1 - TRIM) * parent
+            whole_rows, whole_lost = (np.expand_dims(_spread(x.sum(axis), others), axis) for x in (rows, lost))
+            good &= own_rows <= (1 - TRIM) * whole_rows
+            good &= self._gain(own_rows, own_lost, whole_rows, whole_lost) >= GAIN
         at = np.flatnonzero(good)
-        return at, spread_rows.ravel()[at], _spread(lost, columns).ravel()[at]
+        return large, at, own_rows.ravel()[at], own_lost.ravel()[at]
 
-    def _sparse(self, chosen: tuple[int, ...]) -> tuple[Ints, Floats, Floats]:
+    def _gain(self, rows: Floats, lost: Floats, whole_rows: Floats, whole_lost: Floats) -> Floats:
+        """Standard deviations by which slices are worse than the rest of what they are without one condition."""
+        inside, outside = np.maximum(rows, 1), np.maximum(whole_rows - rows, 1)
+        difference = lost / inside - (whole_lost - lost) / outside
+        if self._weights is None:
+            rate = whole_lost / np.maximum(whole_rows, 1)
+            variance = np.maximum(rate * (1 - rate), 1e-12)
+        else:
+            variance = np.array(max(self._variance, 1e-300))
+        return np.asarray(difference / np.sqrt(variance * (1 / inside + 1 / outside)))
+
+    def _sparse(self, chosen: tuple[int, ...]) -> tuple[int, Ints, Floats, Floats]:
         """Values crossed one attribute after the other; a combination of too few rows is dropped at once.
 
         Attributes of this many values are categories, whose conditions are single values; a number among them stands
@@ -187,7 +206,7 @@ class _Tables:
         lost = _spread_axis(self._count([lost_code, self._lost_codes[order[-1]]], shape, self._weights)[1:], last, 1)
         good = (rows >= self._least) & (rows <= self._n - self._least)
         one, other = np.nonzero(good)
-        return self._places(chosen, order, values[1:][one], other), rows[good], lost[good]
+        return len(one), self._places(chosen, order, values[1:][one], other), rows[good], lost[good]
 
     def _places(self, chosen: tuple[int, ...], order: list[int], values: Ints, other: Ints) -> Ints:
         """Where conjunctions stand among all of their attributes', from the codes of those crossed first."""
