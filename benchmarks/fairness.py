@@ -67,7 +67,8 @@ def ours(n: int) -> dict[str, Any]:
 
 
 def ours_bootstrap(n: int, replicates: int = 2000) -> dict[str, Any]:
-    from audit.fairness import Cube, bootstrap
+    from audit.fairness import Cube
+    from audit.fairness.inference import bootstrap
 
     cube = Cube.count(*rows(n))
     with Watch() as watch:

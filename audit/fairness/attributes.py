@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audit.fairness.suppression import hidden, lines
+from audit.fairness.counting.suppression import hidden, lines
 
 if TYPE_CHECKING:
     from audit.datasets import Dataset

@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 from audit.errors import DataError, nearest
-from audit.fairness import extremes, intervals
-from audit.fairness.cube import Cube
+from audit.fairness import extremes
+from audit.fairness.counting.cube import Cube
+from audit.fairness.inference import intervals
 from audit.statistics import LEVEL, undefined
 from reports.record import Estimate
 

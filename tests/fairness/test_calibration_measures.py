@@ -8,7 +8,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from audit.fairness import Scores
-from audit.fairness.reliability import curve
+from audit.fairness.scoring.reliability import curve
 
 
 def drawn(n: int, groups: int, shift: float = 0.0, slope: float = 1.0, seed: int = 0):

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.fairness import definitions, impact, impossibility
 from audit.fairness.attributes import CROSS, MISSING, Levels
-from audit.fairness.cube import Cube
-from audit.fairness.definitions import Distance
-from audit.fairness.impossibility import Exclusion
-from audit.fairness.strata import Strata
+from audit.fairness.counting.cube import Cube
+from audit.fairness.definitions import impact, impossibility
+from audit.fairness.definitions import published as definitions
+from audit.fairness.definitions.impossibility import Exclusion
+from audit.fairness.definitions.published import Distance
+from audit.fairness.strata.stratified import Strata
 from audit.statistics import LEVEL, undefined
 from reports.record import Cell, Estimate, Table
 

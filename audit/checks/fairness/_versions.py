@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from audit.datasets.types import FeatureKind
 from audit.explaining.players import log_odds
 from audit.fairness.attributes import Levels, positive
-from audit.fairness.paired import Answers
+from audit.fairness.individuals.paired import Answers
 
 if TYPE_CHECKING:
     from audit.datasets import Dataset, Feature
-    from audit.fairness.swaps import Family
+    from audit.fairness.individuals.swaps import Family
     from audit.subject import Subject
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from audit.check import Check, Effort
 from audit.checks.fairness._groups import withheld
 from audit.checks.fairness._scores import histograms
-from audit.fairness import reliability
 from audit.fairness.attributes import NO_GROUPS, positive
+from audit.fairness.scoring import reliability
 from reports.record import Cell, Curves, Estimate, Measured, Point, Table
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from audit.check import Check, Effort
 from audit.checks.fairness._bounded import drawn
 from audit.errors import DataError
 from audit.fairness.attributes import NO_GROUPS, positive
-from audit.fairness.paired import holm, net, one_way, sign_flip
+from audit.fairness.individuals.paired import holm, net, one_way, sign_flip
 from audit.subject import Modality
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 
@@ -163,7 +163,7 @@ class Counterfactual(Check):
         rng: np.random.Generator,
     ) -> list[Comparison]:
         from audit.checks.fairness._versions import of_texts
-        from audit.fairness.swaps import lexicon
+        from audit.fairness.individuals.swaps import lexicon
 
         assert isinstance(sample.inputs, list)
         words = lexicon(self._own())

@@ -11,11 +11,11 @@ from audit.check import Check
 from audit.checks.fairness._groups import withheld
 from audit.checks.fairness._published import Rows, counted, demands, excluding, impact_ratios, within
 from audit.errors import DataError, nearest
-from audit.fairness import definitions
 from audit.fairness.attributes import CROSS, NO_GROUPS, Levels, cross, groups, levels, positive
-from audit.fairness.cube import Cube
-from audit.fairness.definitions import DEFINITIONS, Distance
-from audit.fairness.impossibility import Exclusion
+from audit.fairness.counting.cube import Cube
+from audit.fairness.definitions import published as definitions
+from audit.fairness.definitions.impossibility import Exclusion
+from audit.fairness.definitions.published import DEFINITIONS, Distance
 from audit.statistics import undefined
 from reports.record import Bar, Bars, Estimate, Measured, Table
 

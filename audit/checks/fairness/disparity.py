@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from audit.datasets import Dataset
-    from audit.fairness.inference import Decision
+    from audit.fairness.inference.comparing import Decision
     from audit.subject import Subject
 
 KINDS: tuple[Literal["difference", "ratio"], ...] = ("difference", "ratio")

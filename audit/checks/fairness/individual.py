@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from audit.datasets import Dataset
     from audit.fairness.attributes import Levels
-    from audit.fairness.benefits import Unevenness
-    from audit.fairness.individual import Neighbours
+    from audit.fairness.individuals.benefits import Unevenness
+    from audit.fairness.individuals.likeness import Neighbours
     from audit.subject import Subject
 
     Floats = NDArray[np.float64]
@@ -86,8 +86,8 @@ class Individual(Check):
 
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
-        from audit.fairness.benefits import unevenness
-        from audit.fairness.individual import by_chance, consistency, neighbours, violations
+        from audit.fairness.individuals.benefits import unevenness
+        from audit.fairness.individuals.likeness import by_chance, consistency, neighbours, violations
 
         at = positive(data)
         _, pool, parts = drawn(data, self.pool, self.least, rng)
@@ -137,7 +137,7 @@ class Individual(Check):
         self, vectors: Floats, favoured: Floats, parts: Mapping[str, Levels], rng: np.random.Generator
     ) -> dict[str, Estimate]:
         """The consistency of every group's members, of whichever group their neighbours are."""
-        from audit.fairness.individual import consistency, neighbours
+        from audit.fairness.individuals.likeness import consistency, neighbours
 
         members: dict[str, NDArray[np.int64]] = {}
         for attribute, part in parts.items():

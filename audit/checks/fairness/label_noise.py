@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from audit.datasets import Dataset
     from audit.fairness.attributes import Levels
-    from audit.fairness.label_noise import Noise
+    from audit.fairness.individuals.label_noise import Noise
     from audit.subject import Subject
 
     Floats = NDArray[np.float64]
@@ -72,7 +72,7 @@ class LabelNoise(Check):
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
         from audit.fairness.attributes import Levels
-        from audit.fairness.label_noise import label_noise
+        from audit.fairness.individuals.label_noise import label_noise
 
         rows, sample, parts = drawn(data, self.rows, self.least, rng)
         scores = subject.scores(data).double().softmax(1).numpy()[rows]
@@ -146,7 +146,7 @@ class LabelNoise(Check):
 
     def _listed(self, scores: Floats, labels: Ints, parts: Mapping[str, Levels], rows: Ints) -> list[tuple[Any, ...]]:
         """The test rows most in doubt, whom they are about, their label, and what the model says."""
-        from audit.fairness.label_noise import doubtful
+        from audit.fairness.individuals.label_noise import doubtful
 
         def group(part: Levels, row: int) -> str:
             return part.names[part.code[row]] if part.code[row] >= 0 else ""

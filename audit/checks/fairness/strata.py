@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from audit.check import Check, Effort
 from audit.checks.fairness._groups import withheld
-from audit.fairness import strata
 from audit.fairness.attributes import NO_GROUPS, Levels, groups, levels, positive
-from audit.fairness.cube import Cube
-from audit.fairness.mantel_haenszel import Finding, Pair
-from audit.fairness.simultaneous import critical
+from audit.fairness.counting.cube import Cube
+from audit.fairness.strata import stratified as strata
+from audit.fairness.strata.mantel_haenszel import Finding, Pair
+from audit.fairness.strata.simultaneous import critical
 from audit.statistics import exact
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 

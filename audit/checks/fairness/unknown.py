@@ -9,7 +9,7 @@ from audit.check import Check
 from audit.checks.fairness._groups import withheld
 from audit.fairness import bounds
 from audit.fairness.attributes import MISSING, NO_GROUPS, groups, positive
-from audit.fairness.cube import Cube
+from audit.fairness.counting.cube import Cube
 from reports.record import Cell, Estimate, Measured, Table
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from audit.fairness import intervals
+from audit.fairness.inference import intervals
 from audit.fairness.subgroups.counting import Losses
 
 Floats = NDArray[np.float64]
@@ -76,6 +76,9 @@ def confirm(member: NDArray[np.bool_], losses: Losses, alpha: float, draws: int,
     at_least = (least[None, :] <= score[:, None] + 1e-9).sum(1)
     p = (1 + at_least) / (draws + 1)
     limit = np.sort(least)[max(int(np.floor(alpha * (draws + 1))) - 1, 0)]
+    if not losses.binary:
+        # dealing real losses evens out their spread: a slice of wilder losses is held to its own t as well (Bonferroni)
+        p, limit = np.maximum(p, np.minimum(np.exp(score), 1)), min(limit, np.log(alpha))
     critical = stats.norm.isf(np.exp(np.minimum(limit + np.log(weight), np.log(0.5))))
     rate, rest, low, high = _intervals(rows, lost, squares, losses, critical)
     return Confirmed(rows, rate, rest, low, high, p, critical)

@@ -77,8 +77,7 @@ class Members:
         while len(left) and len(kept) < most:
             head = self._general(int(left[0]), left)
             more = self._says_more(head, left, threshold)
-            # what is kept in a shorter description's words leaves the line with it
-            more[0] = False
+            # what stood first before a shorter description stays in line, should it say more than that
             more[left == head] = False
             kept.append(Kept(head, int((~more).sum()) - 1))
             left = left[more]

@@ -1,0 +1,1 @@
+"""Published definitions of fairness, impact ratios, and which of them cannot hold together."""

@@ -1,0 +1,1 @@
+"""Groups compared among people alike in another respect."""
