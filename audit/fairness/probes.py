@@ -1,8 +1,8 @@
 """How well a matrix tells which group a row is of: ridge probes read out of fold, and their null by permutation.
 
 A probe's predictions for a row come from rows of other folds. That the folds share rows makes their errors go together:
-where nothing is to be told, dealing the groups anew while the predictions stay as they are rejects 12 % of the time at a
-level of 5 %, for the true spread is sqrt(2) times as large. So each permutation fits the probe anew, which a
+where nothing is to be told, dealing the groups anew while the predictions stay as they are rejects one time in ten at a level
+of 5 %, for the true spread is sqrt(2) times as large. So each permutation fits the probe anew, which a
 linear smoother allows at the price of a matrix product; a logistic regression would not.
 """
 
@@ -142,7 +142,9 @@ def told(
             found = probe.scores(_targets(some, compared))
             hits = (some[:, :, None] == np.array(compared)).reshape(len(code), -1)
             drawn[start : start + step] = areas(found, hits).reshape(-1, len(compared))
-        centre, spread = drawn.mean(0), np.maximum(drawn.std(0), 1e-12)
+        # the observed one is a deal like the others, without which the test would not be exact
+        every = np.vstack([areas_of[name][compared], drawn])
+        centre, spread = every.mean(0), np.maximum(every.std(0), 1e-12)
         chance.append(((drawn - centre) / spread).max(1))
         observed.append((areas_of[name][compared] - centre) / spread)
     most = np.max(chance, axis=0)
@@ -194,7 +196,8 @@ def singled(matrix: Floats, players: Sequence[Sequence[int]], code: Ints, dealt:
     observed = explained(code[:, None])[:, 0]
     step = max(1, TOGETHER // (len(code) * groups))
     drawn = np.hstack([explained(dealt[:, i : i + step]) for i in range(0, dealt.shape[1], step)])
-    centre, spread = drawn.mean(1, keepdims=True), np.maximum(drawn.std(1, keepdims=True), 1e-12)
+    every = np.hstack([observed[:, None], drawn])
+    centre, spread = every.mean(1, keepdims=True), np.maximum(every.std(1, keepdims=True), 1e-12)
     most = ((drawn - centre) / spread).max(0)
     score = (observed - centre[:, 0]) / spread[:, 0]
     return observed, (1 + (most >= score[:, None] - 1e-12).sum(1)) / (dealt.shape[1] + 1)
