@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from audit.errors import DataError
-from audit.fairness.counting.encoding import Codes, Encoded, plain, sort_keys
+from audit.fairness.counting.encoding import KINDS, Codes, Encoded, plain, shown, sort_keys
 
 #: more classes than this, when none are declared, are a number or an identifier
 MOST_CLASSES = 1000
@@ -72,7 +72,7 @@ class Classes:
             raise DataError(
                 f"Expected y_true and y_pred of one kind, found {text!r} and {other!r}; try declaring the classes."
             )
-        if len(self._values) == 1 and type(self._values[0]) in _KINDS and self._values[0] in (0, 1):
+        if len(self._values) == 1 and type(self._values[0]) in KINDS and self._values[0] in (0, 1):
             return tuple(map(type(self._values[0]), (0, 1)))
         return tuple(sort_keys(self._values))
 
@@ -99,15 +99,10 @@ class Classes:
             number = self._number[value] = len(self._values)
             self._values.append(value)
         elif self._declared is None and type(value) is not type(self._values[number]):
-            # the same class as 1 and True or 1.0: the integer stands for it, whichever came first
-            self._values[number] = min(value, self._values[number], key=lambda v: (*_KINDS, type(v)).index(type(v)))
+            self._values[number] = shown(self._values[number], value)
         return number
 
 
-#: equal classes of several types are shown as the first of these
-_KINDS = (int, float, bool)
-
-
 def _few(classes: Sequence[Any]) -> str:
-    shown = ", ".join(map(repr, classes[:10]))
-    return f"[{shown}{', ...' if len(classes) > 10 else ''}]"
+    first = ", ".join(map(repr, classes[:10]))
+    return f"[{first}{', ...' if len(classes) > 10 else ''}]"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audit.errors import DataError
-from audit.fairness.counting.encoding import sort_keys
+from audit.fairness.counting.encoding import shown, sort_keys
 from audit.fairness.counting.grouping import Levels, attributes, refuse_identifier
 
 Floats = NDArray[np.float64]
@@ -85,15 +85,13 @@ def refuse_identifiers(names: Sequence[str], keys: Sequence[Hashable], rows: NDA
 def united(
     one: tuple[Hashable, ...], other: tuple[Hashable, ...]
 ) -> tuple[tuple[Hashable, ...], tuple[list[int], list[int]]]:
-    """Group keys of both, and the place of each one's own among them; equal keys of different types stay apart."""
-    keys = {_tag(key): key for key in (*one, *other)}
-    groups = one if len(keys) == len(one) else tuple(sort_keys(keys.values()))
-    place = {_tag(key): i for i, key in enumerate(groups)}
-    return groups, ([place[_tag(key)] for key in one], [place[_tag(key)] for key in other])
-
-
-def _tag(key: Hashable) -> Hashable:
-    return tuple(map(_tag, key)) if isinstance(key, tuple) else (type(key), key)
+    """Group keys of both, and the place of each one's own among them; equal keys are one whatever their type."""
+    keys: dict[Hashable, Hashable] = {}
+    for key in (*one, *other):
+        keys[key] = shown(keys.get(key, key), key)
+    groups = tuple(keys.values()) if len(keys) == len(one) else tuple(sort_keys(keys.values()))
+    place = {key: i for i, key in enumerate(groups)}
+    return groups, ([place[key] for key in one], [place[key] for key in other])
 
 
 def divided(a: Any, b: Any, otherwise: float = 0.0) -> Floats:

@@ -20,6 +20,8 @@ NARROW = 1 << 12
 SHARED = 8
 #: types without missing values
 PLAIN = frozenset({str, int, bool, type(None)})
+#: equal keys of several types are shown as the first of these
+KINDS = (int, float, bool)
 #: what pandas calls columns in which equality means the same as in Python, because all values have one type
 UNIFORM = frozenset({"string", "bytes", "integer", "floating", "boolean"})
 
@@ -123,6 +125,15 @@ def plain(value: Any) -> Any:
         value = value.item()
     hash(value)
     return None if pd.api.types.is_scalar(value) and pd.isna(value) else value
+
+
+def shown(one: Any, other: Any) -> Any:
+    """Which of two equal keys stands for both, as of 1, 1.0 and True: the integer, whichever came first."""
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return tuple(map(shown, one, other))
+    if type(one) is type(other):
+        return one
+    return min(one, other, key=lambda v: (*KINDS, type(v)).index(type(v)))
 
 
 def sort_keys(values: Iterable[Any]) -> list[Any]:

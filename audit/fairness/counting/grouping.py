@@ -12,8 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from audit.errors import DataError
-from audit.fairness.counting.classes import Classes
-from audit.fairness.counting.encoding import Codes, Column, column, distinct, plain, sort_keys
+from audit.fairness.counting.encoding import Codes, Column, column, distinct, plain, shown, sort_keys
 
 #: combinations of declared categories that are shown although they have no rows
 MOST_DECLARED = 10_000
@@ -45,7 +44,7 @@ class Levels:
         self.name = name
         self.values: list[Hashable] = []
         self._declared: list[int] = []
-        self._number: dict[tuple[type, Hashable], int] = {}
+        self._number: dict[Hashable, int] = {}
 
     @property
     def declared(self) -> tuple[Hashable, ...]:
@@ -53,7 +52,7 @@ class Levels:
         return tuple(self.values[i] for i in self._declared)
 
     def numbers(self, values: Iterable[Hashable]) -> Codes:
-        """The number of each value; equal values of different types are different levels."""
+        """The number of each value; equal values are one level whatever their type, as True and 1 are."""
         return np.fromiter(map(self._numbered, values), dtype=np.int64)
 
     def declare(self, values: Iterable[Hashable]) -> None:
@@ -69,11 +68,12 @@ class Levels:
         return place
 
     def _numbered(self, value: Hashable) -> int:
-        key = (type(value), value)
-        number = self._number.get(key)
+        number = self._number.get(value)
         if number is None:
-            number = self._number[key] = len(self.values)
+            number = self._number[value] = len(self.values)
             self.values.append(value)
+        else:
+            self.values[number] = shown(self.values[number], value)
         return number
 
 
@@ -146,34 +146,6 @@ def _declared(levels: Sequence[Levels], places: NDArray[np.int64]) -> NDArray[np
     out[fixed] = np.repeat(product, occurring.shape[1], axis=1)
     out[free] = np.tile(occurring, product.shape[1])
     return out
-
-
-def class_values(values: NDArray[Any]) -> tuple[Any, ...]:
-    """The distinct classes, sorted.
-
-    Raises:
-        DataError: a class is missing, is a score, or they are of kinds that cannot be compared.
-    """
-    classes, _ = _classes(values, None, "y_true")
-    return classes.values()
-
-
-def class_codes(values: NDArray[Any], classes: Sequence[Any], name: str) -> Codes:
-    """Each value's position among the classes.
-
-    Raises:
-        DataError: a value is none of them.
-    """
-    return _classes(values, classes, name)[1]
-
-
-def _classes(values: NDArray[Any], declared: Sequence[Any] | None, name: str) -> tuple[Classes, Codes]:
-    classes = Classes(declared)
-    found = column(values, name)
-    part = found.block(0, len(found))
-    classes.check(part, name, 0)
-    occurring, back = np.unique(part.code, return_inverse=True)
-    return classes, classes.numbers([part.values[i] for i in occurring])[back]
 
 
 def group_codes(groups: Any, n: int) -> tuple[tuple[Hashable, ...], Codes]:
