@@ -12,7 +12,9 @@ from audit.checks.fit._reliability import ece
 from audit.fairness import Cube
 from audit.fairness.attributes import Levels
 from audit.mitigation.material import groups_of, training
+from audit.mitigation.methods._rates import strata
 from audit.mitigation.remedy import Aim, Definition
+from audit.mitigation.widening import widening
 from reports.record import Estimate
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ RATES = {
 }
 #: slice of the figures that methods are chosen by
 CHOICE = "choice"
-BINS, RESAMPLES, REPLICATES = 15, 200, 1000
+BINS, RESAMPLES = 15, 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,7 @@ def whole(old: Answers, new: Answers, chosen: Answers, aim: Aim, rng: np.random.
     found = alone(new, aim, rng)
     found[f"{aim.definition}_difference@{CHOICE}"] = difference(chosen.cube(aim.favourable), aim.definition)
     found[f"accuracy@{CHOICE}"] = statistics.proportion(int(chosen.right.sum()), len(chosen.labels))
-    return found if new is old else found | changes(old, new, aim, rng)
+    return found if new is old else found | changes(old, new, aim)
 
 
 def calibration_gap(answers: Answers, favourable: int) -> Estimate:
@@ -154,60 +156,20 @@ def calibration_gap(answers: Answers, favourable: int) -> Estimate:
     )
 
 
-def changes(before: Answers, after: Answers, aim: Aim, rng: np.random.Generator) -> dict[str, Estimate]:
+def changes(before: Answers, after: Answers, aim: Aim) -> dict[str, Estimate]:
     """After - before on the same rows, in pairs."""
     return {
-        f"{aim.definition}_difference_change": difference_change(before, after, aim, rng),
+        f"{aim.definition}_difference_change": difference_change(before, after, aim),
         "accuracy_change": statistics.paired_difference(after.right, before.right),
         "brier_score_change": statistics.mean(after.brier - before.brier),
     }
 
 
-def difference_change(before: Answers, after: Answers, aim: Aim, rng: np.random.Generator) -> Estimate:
-    """Change of the largest difference between groups, with the percentile bootstrap of rows in their pairs.
-
-    Rows are counted by group, truth and both answers; resampling those counts is resampling rows.
-    """
-    rows = before.levels.code >= 0
-    groups = len(before.levels.names)
-    truth, first, second = (
-        np.asarray(part[rows] == aim.favourable) for part in (before.labels, before.predicted, after.predicted)
-    )
-    cell = ((before.levels.code[rows] * 2 + truth) * 2 + first) * 2 + second
-    counts = np.bincount(cell, minlength=groups * 8).astype(np.float64)
-    n = int(rows.sum())
-    shape = (-1, groups, 2, 2, 2)
-    value = float(_widened(counts.reshape(shape), aim.definition)[0])
-    if not np.isfinite(value):
-        return statistics.undefined("fewer than two groups have rows", n=n, unit="fraction")
-    draws = _widened(rng.multinomial(n, counts / n, REPLICATES).reshape(shape), aim.definition)
-    draws = draws[np.isfinite(draws)]
-    if len(draws) < REPLICATES / 2:
-        return statistics.undefined("most resamples lack rows to compare", n=n, unit="fraction")
-    low, high = np.quantile(draws, [0.5 - statistics.LEVEL / 2, 0.5 + statistics.LEVEL / 2])
-    method = f"bootstrap 95 % ({REPLICATES} resamples), paired"
-    low, high = min(float(low), value), max(float(high), value)
-    return Estimate(value=value, low=low, high=high, n=n, method=method, unit="fraction")
-
-
-def _widened(counts: NDArray[np.float64] | Ints, definition: Definition) -> Floats:
-    """(b, groups, truth, before, after) counts -> (b,) by how much the widest difference grew."""
-    by_truth = [counts.sum(2)] if definition is Definition.DEMOGRAPHIC_PARITY else [counts[:, :, 1]]
-    if definition is Definition.EQUALISED_ODDS:
-        by_truth.append(counts[:, :, 0])
-    widest = []
-    for other in (3, 2):  # the axis of the answers that are not looked at
-        ranges = []
-        for part in by_truth:
-            total = part.sum((2, 3))
-            with np.errstate(invalid="ignore", divide="ignore"):
-                rate = np.where(total > 0, part.sum(other)[:, :, 1] / total, np.nan)
-            seen = (total > 0).sum(1) > 1
-            high = np.where(total > 0, rate, -np.inf).max(1)
-            low = np.where(total > 0, rate, np.inf).min(1)
-            ranges.append(np.where(seen, high - low, np.nan))
-        widest.append(np.max(ranges, axis=0))
-    return np.asarray(widest[1] - widest[0])
+def difference_change(before: Answers, after: Answers, aim: Aim) -> Estimate:
+    """Change of the largest difference between groups; see `widening`."""
+    first, second = (one.predicted == aim.favourable for one in (before, after))
+    of = [np.flatnonzero(rows) for rows in strata(aim, before.labels)]
+    return widening(before.levels.code, first, second, of)
 
 
 def on_test(subject: Subject, material: Material, reads: bool) -> Answers:
