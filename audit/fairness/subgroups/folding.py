@@ -156,12 +156,6 @@ def _packed(mask: NDArray[np.bool_]) -> Bits:
     return np.pad(bits, (0, -len(bits) % 8)).view(np.uint64)
 
 
-#: set bits of every 16-bit word, for a numpy without `bitwise_count`
-_WORDS = np.array([i.bit_count() for i in range(2**16)], dtype=np.uint8)
-
-
 def _ones(bits: Bits) -> Floats:
     """Set bits of each row of words."""
-    words = np.ascontiguousarray(bits).view(np.uint16)
-    count = np.bitwise_count(bits) if hasattr(np, "bitwise_count") else _WORDS[words]
-    return np.asarray(count.sum(1, dtype=np.int64), dtype=np.float64)
+    return np.asarray(np.bitwise_count(bits).sum(1, dtype=np.int64), dtype=np.float64)
