@@ -83,7 +83,7 @@ def levels(values: NDArray[Any], least: int = 1) -> Levels:
     count = Counter(label)
     names = [name for name in dict.fromkeys([*order, MISSING]) if count[name]]
     place = {name: i for i, name in enumerate(names)}
-    return _joined(Levels(np.array([place[name] for name in label], dtype=np.int64), tuple(names)), least)
+    return joined(Levels(np.array([place[name] for name in label], dtype=np.int64), tuple(names)), least)
 
 
 def cross(parts: Sequence[Levels]) -> Levels:
@@ -113,15 +113,22 @@ def groups(data: Dataset, depth: int = 1, least: int = 1) -> dict[str, Levels]:
 
 
 def crossed(
-    columns: Mapping[str, NDArray[Any]], depth: int = 1, least: int = 1, smallest: int = 0
+    columns: Mapping[str, NDArray[Any]],
+    depth: int = 1,
+    least: int = 1,
+    smallest: int = 0,
+    part: NDArray[Any] | None = None,
 ) -> dict[str, Levels]:
-    """See `groups`; of columns (n,) by name, none of whose cells of fewer than `smallest` rows is told."""
-    single = {name: _withheld([levels(values)], smallest) for name, values in columns.items()}
+    """See `groups`; of columns (n,) by name, none of whose cells of fewer than `smallest` rows is told.
+
+    With `part` (n,), such as the split of each row, that holds for the cells of every part by itself.
+    """
+    single = {name: _withheld([levels(values)], smallest, part) for name, values in columns.items()}
     found = dict(single)
     for size in range(2, min(depth, len(single)) + 1):
         for names in combinations(single, size):
-            found[CROSS.join(names)] = _withheld([single[name] for name in names], smallest)
-    return {name: _joined(one, least) for name, one in found.items()}
+            found[CROSS.join(names)] = _withheld([single[name] for name in names], smallest, part)
+    return {name: joined(one, least) for name, one in found.items()}
 
 
 def masks(data: Dataset) -> dict[tuple[str, str], NDArray[np.bool_]]:
@@ -154,6 +161,13 @@ def group_name(key: Hashable) -> str:
     return MISSING if key is None else str(key)
 
 
+def joined(found: Levels, least: int) -> Levels:
+    """Groups of fewer than `least` rows as one, "others"; what is too small even then counts nowhere."""
+    small = found.sizes() < least
+    enough = found.sizes()[small].sum() >= max(least, 1)
+    return _merged(found, small, OTHERS if enough else None)
+
+
 def _cut(values: NDArray[Any], missing: NDArray[np.bool_]) -> tuple[NDArray[Any], list[str]]:
     """Numbers between their quantiles; the label of each row, and all labels in order."""
     number = np.array([np.nan if gone else float(v) for v, gone in zip(values, missing, strict=True)])
@@ -164,21 +178,22 @@ def _cut(values: NDArray[Any], missing: NDArray[np.bool_]) -> tuple[NDArray[Any]
     return names[place], list(names[:-1])
 
 
-def _joined(found: Levels, least: int) -> Levels:
-    """Groups of fewer than `least` rows as one, "others"; what is too small even then counts nowhere."""
-    small = found.sizes() < least
-    enough = found.sizes()[small].sum() >= max(least, 1)
-    return _merged(found, small, OTHERS if enough else None)
-
-
-def _withheld(parts: Sequence[Levels], smallest: int) -> Levels:
-    """The crossed parts, with those cells joined that may not be told."""
+def _withheld(parts: Sequence[Levels], smallest: int, split: NDArray[Any] | None) -> Levels:
+    """The crossed parts, with those cells joined that may not be told in any split."""
     found = parts[0] if len(parts) == 1 else cross(parts)
     if smallest < 2:
         return found
     _, first = np.unique(found.code[found.code >= 0], return_index=True)
     at = np.flatnonzero(found.code >= 0)[first]
-    small = hidden(found.sizes(), lines([part.code[at] for part in parts]), smallest)
+    along = lines([part.code[at] for part in parts])
+    splits = [found.code >= 0] if split is None else [(found.code >= 0) & (split == one) for one in np.unique(split)]
+    sizes = [np.bincount(found.code[rows], minlength=len(found.names)) for rows in splits]
+    small, before = np.zeros(len(found.names), dtype=np.bool_), -1
+    # what one split hides the others hide as well, which may ask them for more
+    while int(small.sum()) != before:
+        before = int(small.sum())
+        for size in sizes:
+            small = hidden(size, along, smallest, small)
     return _merged(found, small, OTHERS)
 
 

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 
 from audit.fairness import Cube
-from audit.fairness.attributes import cross, crossed, group_name, levels
+from audit.fairness.attributes import Levels, cross, crossed, group_name, levels
 
 
 def column(values):
@@ -101,3 +101,19 @@ def test_one_small_group_takes_the_next_smallest_with_it():
     assert crossed({"of": values}, smallest=5)["of"].names == ("a", "others")
     assert crossed({"of": values}, smallest=5)["of"].sizes().tolist() == [50, 23]
     assert crossed({"of": values})["of"].names == ("a", "b", "c")
+
+
+def test_no_small_group_of_any_part_is_told():
+    rng = np.random.default_rng(1)
+    for _ in range(100):
+        first = column(rng.choice(["a", "b", "c", "d"], 300, p=[0.55, 0.3, 0.1, 0.05]).tolist())
+        second = column(rng.choice(["x", "y", "z"], 300, p=[0.6, 0.35, 0.05]).tolist())
+        part = np.repeat(["test", "train"], [100, 200])
+        found = crossed({"first": first, "second": second}, depth=2, smallest=5, part=part)
+        for of in ("test", "train"):
+            own = {name: Levels(one.code[part == of], one.names) for name, one in found.items()}
+            for one in own.values():
+                sizes = one.sizes()
+                assert sizes[sizes > 0].min() >= 5
+                assert sizes.sum() == (part == of).sum()
+            assert not recovered(own["first x second"], own["first"], own["second"], 5)

@@ -11,6 +11,7 @@ import numpy as np
 from audit import statistics
 from audit.check import Check
 from audit.checks.data._rows import splits
+from audit.checks.fairness._groups import withheld
 from audit.fairness.attributes import NO_GROUPS, crossed, group_name, positive
 from reports.record import Bar, Bars, Cell, Estimate, Figure, Measured, Table
 
@@ -110,7 +111,7 @@ class Representation(Check):
             headline=tuple(headline),
             tables=tuple(tables),
             figures=tuple(figures),
-            notes=tuple(notes),
+            notes=(*notes, *withheld(data)),
         )
 
 
@@ -124,7 +125,8 @@ def _cubes(parts: Mapping[str, Dataset], depth: int) -> dict[str, dict[str, Cube
     first = next(iter(parts.values()))
     named = [name for name in first.groups if all(name in part.groups for part in parts.values())]
     columns = {name: np.concatenate([part.groups[name] for part in parts.values()]) for name in named}
-    found = crossed(columns, depth)
+    of = np.repeat(np.arange(len(parts)), [len(part) for part in parts.values()])
+    found = crossed(columns, depth, smallest=first.smallest_group, part=of)
     out: dict[str, dict[str, Cube]] = {}
     start = 0
     for split, part in parts.items():

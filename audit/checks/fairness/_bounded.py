@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.fairness.attributes import VALUES, Levels, groups, levels
+from audit.fairness.attributes import VALUES, Levels, groups, joined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ def drawn(
     everyone = most >= len(data)
     rows = np.arange(len(data)) if everyone else np.sort(rng.choice(len(data), most, replace=False))
     whole = {
-        name: found if len(found.names) <= VALUES else levels(data.groups[name], max(least, len(data) // VALUES))
+        name: found if len(found.names) <= VALUES else joined(found, max(least, len(data) // VALUES))
         for name, found in groups(data, 1, least).items()
     }
     return (

@@ -41,6 +41,11 @@ def withheld(data: Dataset) -> tuple[str, ...]:
     )
 
 
-def told(p: float) -> str:
+def percent(share: float) -> str:
+    """A share in a table, beside others that carry intervals."""
+    return f"{100 * share:.1f} %"
+
+
+def told(p: float) -> float | str:
     """A p-value in a table; below a millionth no approximation is to be trusted."""
-    return "< 0.000001" if p < 1e-6 else f"{p:.2g}"
+    return "< 0.000001" if p < 1e-6 else float(f"{p:.2g}")

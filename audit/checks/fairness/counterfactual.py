@@ -11,6 +11,7 @@ import numpy as np
 from audit import statistics
 from audit.check import Check, Effort
 from audit.checks.fairness._bounded import drawn
+from audit.checks.fairness._groups import told, withheld
 from audit.errors import DataError
 from audit.fairness.attributes import NO_GROUPS, positive
 from audit.fairness.individuals.paired import holm, net, one_way, sign_flip
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from audit.subject import Subject
 
 UNSEEN = (
-    "{} is no input of the model, so the model cannot react to it; stand-ins are measured in explain.proxies and "
+    "the model is not given {} and cannot react to it itself; stand-ins are measured in explain.proxies and "
     "fairness.traces"
 )
 #: characters of a text that are shown
@@ -112,12 +113,12 @@ class Counterfactual(Check):
             share = None if one.before else statistics.proportion(int(turned.sum()), len(turned))
             estimates |= {f"net_favour@{at}": favour, f"{changed}@{at}": effect}
             estimates |= {f"answers_changed@{at}": share} if share else {}
-            p = (round(float(p_answers[i]), 4), round(float(p_scores[i]), 4))
+            p = (told(float(p_answers[i])), told(float(p_scores[i])))
             lines.append((one.name, one.groups[group], share, favour, p[0], effect, p[1]))
         # the group that is most surely worse off
         ends = {name: e.high for name, e in estimates.items() if name.startswith("net_favour@") and e.high is not None}
         worst = min(ends, key=lambda name: ends[name], default=None)
-        columns = ("attribute", "group", "answers that change", "net favour", "p answers", "effect", "p scores")
+        columns = ("attribute", "group", "answers turned", "net favour", "p, answers", "effect on scores", "p, scores")
         table = Table(
             title="What membership of a group does",
             columns=columns,
@@ -130,7 +131,7 @@ class Counterfactual(Check):
             headline=headline,
             tables=(table, *self._shown(compared)),
             figures=tuple(bars for bars in self._bars(tests, estimates, changed) if bars.bars),
-            notes=tuple(notes),
+            notes=(*notes, *withheld(data)),
         )
 
     def _table(
@@ -149,9 +150,10 @@ class Counterfactual(Check):
                 estimates[f"answers_changed@{name}"] = statistics.undefined(
                     UNSEEN.format(name), n=len(sample), unit="fraction"
                 )
-                notes.append(f"{UNSEEN.format(name)}.")
+                unseen = UNSEEN.format(name)
+                notes.append(f"{unseen[0].upper()}{unseen[1:]}.")
         found = [of_table(subject, sample, feature, parts[name]) for name, feature in seen.items()]
-        notes.append(f"{len(sample)} test rows, each given the values of all other groups.")
+        notes.append(f"{len(sample):,} test rows, each given the values of all other groups.")
         return [one for one in found if len(one.groups) > 1]
 
     def _texts(
@@ -180,8 +182,8 @@ class Counterfactual(Check):
         spoken = sum(any(family.find(text) for family in words.families.values()) for text in sample.inputs)
         estimates["texts_without_terms"] = statistics.exact(len(sample) - spoken, len(sample), unit="texts")
         notes.append(
-            f"{len(sample)} texts were searched with version {words.version} of the lexicon of English identity terms; "
-            f"{len(sample) - spoken} hold none and are not scored. At most {self.texts} of each family are."
+            f"{len(sample):,} texts were searched with version {words.version} of the lexicon of English identity terms; "
+            f"{len(sample) - spoken:,} hold none and are not scored. At most {self.texts} of each family are."
         )
         if tied:
             notes.append(
@@ -244,7 +246,7 @@ class Counterfactual(Check):
         return [
             Table(
                 title="Texts that a swap moves most",
-                columns=("family", "as it is", "swapped", "change of the log-odds", "answer turned"),
+                columns=("family", "as it is", "swapped", "change of the log-odds", "turns the answer"),
                 rows=tuple(cells for _, cells in lines[: self.examples]),
             )
         ]

@@ -12,6 +12,7 @@ import numpy as np
 from audit import statistics
 from audit.check import Check, Effort
 from audit.checks.fairness._bounded import drawn
+from audit.checks.fairness._groups import told, withheld
 from audit.fairness.attributes import positive
 from audit.subject import Modality
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
@@ -103,7 +104,7 @@ class Individual(Check):
         for name, values in (("consistency", favoured), ("consistency_of_scores", probability)):
             chance, p = by_chance(partial(consistency, found), values, self.shuffles, rng)
             estimates |= {name: consistency(found, values), f"{name}_by_chance": chance}
-            lines.append((words[name], estimates[name], chance, round(p, 4)))
+            lines.append((words[name], estimates[name], chance, told(p)))
         if scale > 0:
             estimates["lipschitz_violations"] = violations(found, probability, scale)
             chance, _ = by_chance(lambda v: violations(found, v, scale), probability, self.shuffles, rng)
@@ -177,9 +178,10 @@ class Individual(Check):
             else ""
         )
         return (
-            f"The {found.k} nearest of {len(pool)} test rows to each of {len(found.rows)}, by all inputs, {left_out}.{alike}",
+            f"The {found.k} nearest of {len(pool):,} test rows to each of {len(found.rows):,}, by all inputs, {left_out}.{alike}",
             f"Two usual people are {scale:.3g} apart (the median of random pairs); the favourable class is "
             f"{data.classes[positive(data)]!r}.",
+            *withheld(data),
         )
 
 

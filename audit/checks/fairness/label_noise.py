@@ -10,6 +10,7 @@ import numpy as np
 
 from audit.check import Check, Effort
 from audit.checks.fairness._bounded import drawn
+from audit.checks.fairness._groups import told, withheld
 from audit.fairness.attributes import NO_GROUPS
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 
@@ -110,8 +111,8 @@ class LabelNoise(Check):
                     "group",
                     "labels in doubt",
                     "of drawn labels",
-                    "beyond those",
-                    "less all others",
+                    "difference from drawn",
+                    "difference from all others",
                     "p",
                     *(f"of those labelled {name}" for name in shown),
                 ),
@@ -119,12 +120,14 @@ class LabelNoise(Check):
                 note="Differences and p-values hold for all groups of an attribute together.",
             )
         ]
-        listed = self._listed(scores, labels, parts, rows)
+        # where small groups may not be told, neither may whom a single row is about
+        named = {} if data.smallest_group > 1 else parts
+        listed = self._listed(scores, labels, named, rows)
         if listed:
             tables.append(
                 Table(
                     title="Rows most in doubt",
-                    columns=("test row, counted from 0", *parts, "label", "the model says"),
+                    columns=("test row, counted from 0", *named, "label", "the model says"),
                     rows=tuple((*row[:-2], *(data.classes[at] for at in row[-2:])) for row in listed),
                 )
             )
@@ -141,7 +144,7 @@ class LabelNoise(Check):
             headline=("label_noise", *((worst,) if worst else ())),
             tables=tuple(tables),
             figures=(figure,) if bars else (),
-            notes=(f"{len(rows)} test rows, which the model is taken not to have learnt from.",),
+            notes=(f"{len(rows):,} test rows, which the model is taken not to have learnt from.", *withheld(data)),
         )
 
     def _listed(self, scores: Floats, labels: Ints, parts: Mapping[str, Levels], rows: Ints) -> list[tuple[Any, ...]]:
@@ -168,6 +171,6 @@ def _line(attribute: str, name: str, found: Noise, group: int, classes: tuple[st
         found.overlap[group],
         found.beyond[group],
         None if alone else found.differences[group],
-        None if p is None else round(p, 4),
+        None if p is None else told(p),
         *shown,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.check import Check, Effort
-from audit.checks.fairness._groups import withheld
+from audit.checks.fairness._groups import percent, told, withheld
 from audit.fairness.attributes import NO_GROUPS, Levels, groups, levels, positive
 from audit.fairness.counting.cube import Cube
 from audit.fairness.strata import stratified as strata
@@ -63,7 +63,7 @@ class Strata(Check):
         different places. Averages cannot tell which, and can even point the wrong way: Berkeley admitted fewer women
         overall, and department by department no fewer than men.
     How to read it:
-        `Reversed` means that both directions are clear of chance, and opposite. `No longer clear` means that the
+        A change is the adjusted difference minus the crude one. `Reversed` means that both directions are clear of chance, and opposite. `No longer clear` means that the
         difference cannot be told from chance once rows are alike in that variable; `appears only within strata` the
         reverse. The intervals hold for all comparisons of this check at once. Adjusting for a control is not a
         justification: where the control is itself shaped by the attribute, or stands in for it, adjusting hides what
@@ -232,11 +232,11 @@ def _table(found: list[Comparison], order: list[int], z: float) -> Table:
                 part.what,
                 f"{part.group} - {part.reference}",
                 part.control,
-                f"{part.pair.kept:.0%}",
+                percent(part.pair.kept),
                 part.pair.crude(z),
                 part.pair.difference(z),
                 str(part.pair.finding(z)),
-                None if same is None else f"{same:.2g}",
+                None if same is None else told(same),
             )
         )
     return Table(
@@ -247,8 +247,8 @@ def _table(found: list[Comparison], order: list[int], z: float) -> Table:
             "groups",
             "alike in",
             "rows compared",
-            "crude",
-            "adjusted",
+            "crude difference",
+            "adjusted difference",
             "direction",
             "p, levels agree",
         ),

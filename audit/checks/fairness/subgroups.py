@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from audit import statistics
 from audit.check import Check, Effort
+from audit.checks.fairness._groups import percent, told, withheld
 from audit.fairness import attributes
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 
@@ -77,6 +78,7 @@ class Subgroups(Check):
     def run(self, subject: Subject, data: Dataset, rng: np.random.Generator) -> Measured:
         """See the class."""
         from audit.fairness.subgroups import search
+        from audit.fairness.subgroups.searching import ROWS, SHARE
 
         columns = _columns(data)
         estimates: dict[str, Estimate] = {}
@@ -89,10 +91,13 @@ class Subgroups(Check):
                 reason = f"fewer than two rows can suffer a {side.words}"
                 estimates |= dict.fromkeys(names, statistics.undefined(reason, n=int(side.rows.sum())))
                 continue
+            # half of a subgroup's rows choose it: they alone are as many as may be told
+            least = max(ROWS, round(SHARE * int(side.rows.sum())), 2 * data.smallest_group)
             found = search(
                 side.suffers,
                 columns,
                 depth=self.depth,
+                least=least,
                 alpha=self.alpha,
                 seed=int(rng.integers(2**32)),
                 rows=side.rows,
@@ -107,8 +112,8 @@ class Subgroups(Check):
             figures += _drawn(side, shown)
             title = side.words[0].upper() + side.words[1:]
             notes.append(
-                f"{title}: {found.looked} combinations of some {found.least} rows or more, "
-                f"{len(found.candidates)} candidates from {found.discovery} rows, tested on {found.held_out} others."
+                f"{title}: {found.looked:,} combinations of some {found.least} rows or more, "
+                f"{len(found.candidates)} candidates from {found.discovery:,} rows, tested on {found.held_out:,} others."
             )
             if found.left_out:
                 gone = "; ".join(f"{name}: {why}" for name, why in found.left_out.items())
@@ -118,7 +123,7 @@ class Subgroups(Check):
             headline=tuple(headline),
             tables=tuple(tables),
             figures=tuple(figures),
-            notes=tuple(notes),
+            notes=(*notes, *withheld(data)),
         )
 
 
@@ -173,12 +178,12 @@ def _listed(side: Side, found: Search, shown: list[Subgroup]) -> Table:
         (
             one.words,
             one.rows,
-            f"{one.share:.1%}",
+            percent(one.share),
             one.rate,
             one.difference,
-            round(one.discovered, 3),
-            f"{one.explained:.1%}",
-            round(one.p, 4),
+            f"{100 * one.discovered:+.1f} points",
+            percent(one.explained),
+            told(one.p),
             one.folded,
         )
         for one in shown
@@ -191,7 +196,7 @@ def _listed(side: Side, found: Search, shown: list[Subgroup]) -> Table:
             "of all",
             "rate",
             "difference",
-            "when chosen",
+            "seen when chosen",
             "of all such errors",
             "p",
             "folded in",
@@ -208,7 +213,7 @@ def _power(side: Side, found: Search) -> list[Table]:
     rows: list[tuple[Cell, ...]] = []
     for share in SUPPORTS:
         excess = found.detectable(share)
-        said = "nothing, it is too small" if excess is None else f"{excess:+.1%}"
+        said = "none, it is too small" if excess is None else f"{100 * excess:+.1f} points"
         rows.append((f"{share:.0%}", round(share * (found.discovery + found.held_out)), said))
     return [
         Table(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from audit import statistics
 from audit.check import Check, Effort
+from audit.checks.fairness._bounded import drawn
+from audit.checks.fairness._groups import percent, told, withheld
 from audit.fairness import attributes
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 
@@ -75,13 +77,16 @@ class Traces(Check):
         """See the class."""
         from audit.checks.fairness._embedding import embedding
 
-        sample = data.sample(self.people, rng)
+        _, sample, parts = drawn(data, self.people, self.least, rng)
+        # at most 25 groups of an attribute: a probe of a few rows tells nothing
+        least = max(self.least, len(sample) // 25)
         held = embedding(subject, sample)
         scores = subject.predict(sample.inputs).double().log_softmax(1).numpy()
         estimates: dict[str, Estimate] = {}
         headline: list[str] = []
         areas, accuracies, singles = list[Row](), list[Row](), list[Row]()
-        for name, groups in self._groups(sample).items():
+        for name, whole in parts.items():
+            groups = attributes.joined(whole, least)
             headline += [f"told_by_{source}@{name}" for source in (INPUTS, EMBEDDING, SCORES)]
             rows = groups.code >= 0
             inputs = _rows(sample, name, rows)
@@ -99,18 +104,13 @@ class Traces(Check):
                 estimates[f"told_by_{source}@{name}"] = _mean(list(measured.values()))
                 shown = sorted(measured, key=lambda group: -(measured[group].value or 0.0))[: self.top]
                 estimates |= {f"told_by_{source}@{name}={groups.names[g]}": measured[g] for g in shown}
-                areas += [(name, source, groups.names[g], measured[g], round(float(one.p[g]), 4)) for g in shown]
+                areas += [(name, source, groups.names[g], measured[g], told(float(one.p[g]))) for g in shown]
                 width = matrices[source.removesuffix(f"_{CURVED}")].shape[1]
                 accuracy = _balanced(one, groups, rows)
                 estimates[f"balanced_accuracy_{source}@{name}"] = accuracy
-                accuracies.append((name, source, accuracy, f"{1 / len(groups.names):.3f}", width))
+                accuracies.append((name, source, accuracy, percent(1 / len(groups.names)), width))
             singles += self._singles(name, inputs, groups, rows, rng)
-        return self._measured(estimates, headline, areas, accuracies, singles, held)
-
-    def _groups(self, sample: Dataset) -> dict[str, Levels]:
-        # at most 25 groups of an attribute: a probe of a few rows tells nothing
-        least = max(self.least, len(sample) // 25)
-        return {name: attributes.levels(values, least) for name, values in sample.groups.items()}
+        return self._measured(estimates, headline, areas, accuracies, singles, held, withheld(data))
 
     def _told(
         self, matrices: dict[str, Floats], code: NDArray[np.int64], groups: int, rng: np.random.Generator
@@ -137,7 +137,7 @@ class Traces(Check):
         dealt = dealings(code, folds(code, rng), self.permutations, rng)
         explained, p = singled(inputs.matrix, inputs.columns, code, dealt)
         order = np.lexsort((-explained, p))[: self.top]
-        return [(name, inputs.names[i], f"{explained[i]:.1%}", round(float(p[i]), 4)) for i in order]
+        return [(name, inputs.names[i], percent(float(explained[i])), told(float(p[i]))) for i in order]
 
     def _measured(
         self,
@@ -147,6 +147,7 @@ class Traces(Check):
         accuracies: list[Row],
         singles: list[Row],
         held: Floats | str,
+        hidden: tuple[str, ...],
     ) -> Measured:
         tables = [
             Table(
@@ -156,13 +157,13 @@ class Traces(Check):
                 note=f"At most {self.top} groups of each attribute and source, the best told first.",
             ),
             Table(
-                title="How often the group is named rightly, each group counting the same",
-                columns=("attribute", "from", "balanced accuracy", "by chance", "columns"),
+                title="How often a row's group is named rightly, each group counting the same",
+                columns=("attribute", "from", "balanced accuracy", "by chance", "numbers per row"),
                 rows=tuple(accuracies),
             ),
             Table(
                 title="Single inputs that tell most",
-                columns=("attribute", "input", "of the groups explained", "p"),
+                columns=("attribute", "input", "of the groups' variance", "p"),
                 rows=tuple(singles),
                 note="The share of the groups' variance along the input alone; p is adjusted over all inputs.",
             ),
@@ -178,7 +179,7 @@ class Traces(Check):
             headline=tuple(headline),
             tables=tuple(table for table in tables if table.rows),
             figures=(figure,) if bars else (),
-            notes=(f"Nothing is said of the embedding: {held}.",) if isinstance(held, str) else (),
+            notes=(*((f"Nothing is said of the embedding: {held}.",) if isinstance(held, str) else ()), *hidden),
         )
 
 

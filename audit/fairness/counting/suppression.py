@@ -25,7 +25,9 @@ def lines(codes: Sequence[Ints]) -> list[Ints]:
     return [np.unique(rest, axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64) for rest in others]
 
 
-def hidden(sizes: Ints, along: Sequence[Ints], least: int) -> NDArray[np.bool_]:
+def hidden(
+    sizes: Ints, along: Sequence[Ints], least: int, already: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
     """Cells of a table that may not be told, given that the totals of its lines are known; linear in the cells.
 
     Every cell with fewer than `least` rows is hidden. One hidden cell in a line could be worked out from the line's total,
@@ -36,11 +38,14 @@ def hidden(sizes: Ints, along: Sequence[Ints], least: int) -> NDArray[np.bool_]:
         sizes: (cells,) rows of each cell.
         along: for each attribute, (cells,) the line of each cell; see `lines`.
         least: rows below which nobody may tell how many a cell has.
+        already: (cells,) which are hidden for other reasons; they stay so.
 
     Returns:
         (cells,) which are hidden.
     """
     found = np.asarray((sizes > 0) & (sizes < least))
+    if already is not None:
+        found |= already
     changed = bool(found.any())
     while changed:
         changed = False
