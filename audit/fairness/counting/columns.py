@@ -14,6 +14,8 @@ from audit.fairness.counting.encoding import shown, sort_keys
 from audit.fairness.counting.grouping import Levels, attributes, refuse_identifier
 
 Floats = NDArray[np.float64]
+#: weights from here on, or all below its inverse, have squares that floating point cannot hold
+HEAVIEST = 1e100
 
 
 def numbers(values: ArrayLike, name: str, n: int | None = None) -> NDArray[Any]:
@@ -48,14 +50,15 @@ def relative_weights(weights: ArrayLike | None, n: int) -> Floats | None:
     """(n,) weights; None where every row counts alike.
 
     Raises:
-        DataError: they are not n finite numbers >= 0, or are all 0.
+        DataError: they are not n numbers from 0 to `HEAVIEST`, or all so small that their squares are 0.
     """
     if weights is None:
         return None
     found = numbers(weights, "weights", n).astype(np.float64)
-    if (found < 0).any() or found.sum() == 0:
+    if found.min() < 0 or found.max() >= HEAVIEST or found.max() < 1 / HEAVIEST:
         raise DataError(
-            f"Expected weights >= 0 that are not all 0, found {len(found)} from {found.min():g} to {found.max():g}."
+            f"Expected weights >= 0, below {HEAVIEST:g} and not all 0, found {len(found)} from {found.min():g} to "
+            f"{found.max():g}."
         )
     return found
 

@@ -72,9 +72,9 @@ class Cube:
             y_true: (n,) true classes.
             y_pred: (n,) predicted classes, not scores.
             groups: (n,) group values, or a mapping, DataFrame or arrow table of several such columns (keys become
-                tuples). Values keep their type; missing ones (None, NaN, NaT, pandas.NA) are a group of their own,
-                None. A categorical column's categories without rows appear too, in every combination of them while
-                these are at most 10,000.
+                tuples). Values keep their type (1 is not "1", but is True and 1.0); missing ones (None, NaN, NaT,
+                pandas.NA) are a group of their own, None. A categorical column's categories without rows appear too,
+                in every combination of them while these are at most 10,000.
             weights: (n,) relative weights >= 0; ten times all of them changes nothing.
             classes: class values; found from the labels where left out.
             positive: the class that rates call positive; the last one where left out.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from audit.errors import DataError, nearest
 from audit.fairness.counting.classes import Classes
+from audit.fairness.counting.columns import HEAVIEST
 from audit.fairness.counting.encoding import Column, Encoded
 from audit.fairness.counting.grouping import Levels, arrange, join, refuse_identifier, refuse_length
 from audit.fairness.counting.moments import moments
@@ -19,8 +20,6 @@ from audit.fairness.counting.moments import moments
 BLOCK = 1 << 19
 #: cells kept before they are added up
 COMPACT = 1 << 21
-#: weights from here on, or all below its inverse, have squares that floating point cannot hold
-HEAVIEST = 1e100
 #: cells of a cube: one gibibyte of numbers
 MOST_CELLS = 1 << 27
 

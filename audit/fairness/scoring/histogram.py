@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from audit.errors import DataError, nearest
 from audit.fairness.counting.classes import Classes
 from audit.fairness.counting.columns import numbers
-from audit.fairness.counting.encoding import column
+from audit.fairness.counting.encoding import Column, column
 from audit.fairness.counting.reshaping import REST
 from audit.fairness.scoring import binning
 
@@ -97,13 +98,19 @@ def positives(
     return (others[0] if len(others) == 1 else REST, positive), hit[part.code]
 
 
-def refuse_labels(values: NDArray[Any]) -> None:
+def refuse_labels(ends: Floats, loose: NDArray[np.bool_], rows: NDArray[np.int64]) -> None:
     """Refuse predicted classes where scores are expected.
+
+    Args:
+        ends: lower ends of the bins.
+        loose: (bins,) whether the bin holds a score other than its lower end.
+        rows: (bins,) rows of each.
 
     Raises:
         DataError: there is no value but 0 and 1, and at least two rows.
     """
-    if len(values) > 1 and values[0] in (0, 1) and np.isin(values, (0, 1)).all():
+    seen = np.flatnonzero(rows)
+    if rows.sum() > 1 and not loose[seen].any() and np.isin(ends[seen - 1], (0, 1)).all():
         raise DataError(
             "Expected scores, found only 0 and 1, which are labels; try the probabilities, or Cube.count for predictions."
         )
@@ -119,3 +126,10 @@ def checked_edges(bins: Any) -> Floats:
     if (np.diff(ends) <= 0).any():
         raise DataError("Expected bins as a number, or as ascending lower ends, found ends that do not ascend.")
     return ends
+
+
+def as_given(found: Column) -> Any:
+    """What the column was made of, so that integers beside missing values stay integers."""
+    if found.declared is None:
+        return found.data
+    return pd.Categorical.from_codes(found.data, dtype=pd.CategoricalDtype(list(found.declared)))

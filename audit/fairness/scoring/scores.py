@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from audit.errors import DataError
 from audit.fairness.counting.columns import names_of, numbers, refuse_identifiers, relative_weights, united
 from audit.fairness.counting.cube import Cube
-from audit.fairness.counting.encoding import Column
 from audit.fairness.counting.grouping import group_codes
 from audit.fairness.counting.scanning import batches
 from audit.fairness.scoring import binning, histogram, measures
@@ -88,8 +86,7 @@ class Scores:
             DataError: lengths differ, or a class, score, group or weight is out of its range; the message names it.
         """
         found = cls._count(y_true, score, groups, weights, bins, positive, classes, thresholds)
-        refuse_identifiers(found.attributes, found.groups, found.rows.sum((1, 2)))
-        return found
+        return found._checked()
 
     @classmethod
     def _count(
@@ -108,7 +105,6 @@ class Scores:
         true = np.asarray(y_true)
         if true.shape != (n,):
             raise DataError(f"Expected y_true and score of one length, found {true.shape} and ({n},).")
-        histogram.refuse_labels(values)
         classes, positives = histogram.positives(true, positive, classes)
         keys, code = group_codes(groups, n)
         cell = code * 2 + positives
@@ -178,11 +174,15 @@ class Scores:
         wanted = dict.fromkeys([label, score, *keys, *([weights] if weights is not None else [])])
         total: Scores | None = None
         for batch in batches(source, tuple(wanted), histogram.BLOCK):
-            given = {name: _values(found) for name, found in batch.items()}
+            if not len(batch[score]):
+                continue
+            given = {name: np.asarray(histogram.as_given(found)) for name, found in batch.items()}
             part = cls._count(
                 given[label],
                 given[score],
-                {name: given[name] for name in several} if several else given[keys[0]],
+                {name: histogram.as_given(batch[name]) for name in several}
+                if several
+                else histogram.as_given(batch[keys[0]]),
                 None if weights is None else given[weights],
                 bins if total is None else total.edges,
                 positive,
@@ -192,8 +192,13 @@ class Scores:
             total = part if total is None else total + part
         if total is None:
             raise DataError("Expected at least one row, found none.")
-        refuse_identifiers(total.attributes, total.groups, total.rows.sum((1, 2)))
-        return total
+        return total._checked()
+
+    def _checked(self) -> Scores:
+        """Itself, where all rows together are scores of groups."""
+        histogram.refuse_labels(self.edges, self.loose, self.rows.sum((0, 1)))
+        refuse_identifiers(self.attributes, self.groups, self.rows.sum((1, 2)))
+        return self
 
     def __add__(self, other: Scores) -> Scores:
         """The scores of both; groups of either appear.
@@ -288,9 +293,3 @@ class Scores:
     def disparity(self, name: str, alpha: float = 1 - LEVEL, seed: int = 0) -> Estimate:
         """The largest difference of a measure between two groups; its interval holds for all pairs, at 1 - alpha."""
         return measures.disparity(self, name, alpha, seed)
-
-
-def _values(found: Column) -> Any:
-    if found.declared is None:
-        return np.asarray(found.data)
-    return pd.Categorical.from_codes(found.data, dtype=pd.CategoricalDtype(list(found.declared)))

@@ -175,6 +175,20 @@ def test_differences_hold_for_all_pairs_and_find_what_is_planted():
     assert apart.low <= apart.value <= apart.high
 
 
+def test_how_rows_are_cut_into_batches_changes_nothing():
+    y, s = np.arange(40) % 2, np.linspace(0.05, 0.95, 40)
+    s[-2:] = 0, 1
+    whole = pa.table({"y": y, "s": s, "g": pa.array([1] * 20 + [2, None] * 10)})
+    # whole numbers only, none, some missing, and a batch of scores that look like labels
+    cut = [whole.slice(0, 20), whole.slice(0, 0), whole.slice(20, 18), whole.slice(38)]
+    expected = Scores.count(y, s, whole["g"])
+    found = Scores.scan(cut, label="y", score="s", groups="g", bins=expected.edges)
+    assert [(type(key), key) for key in found.groups] == [(int, 1), (int, 2), (type(None), None)]
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    with pytest.raises(DataError, match="labels"):
+        Scores.scan([whole.slice(38), whole.slice(38)], label="y", score="s", groups="g")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -189,6 +203,7 @@ def test_differences_hold_for_all_pairs_and_find_what_is_planted():
         ({"weights": [1, -1, 1, 1]}, "weights >= 0"),
         ({"weights": [1, 1, 1]}, "4 values of weights"),
         ({"weights": [0, 0, 0, 0]}, "not all 0"),
+        ({"weights": [1, 1, 1, 1e200]}, r"below 1e\+100"),
         ({"groups": ["a", "b"]}, "group value"),
         ({"bins": 0}, "at least 1 bin"),
         ({"bins": [0.5, 0.2]}, "ascend"),
