@@ -145,7 +145,12 @@ def _rate(name: str, cells: Floats, masks: NDArray[np.bool_]) -> Floats:
 def _kind(cube: Cube) -> str:
     if cube.moments is not None:
         return "clusters"
-    return "rows" if np.array_equal(cube.counts, cube.rows) else "weights"
+    # weights are relative: rows of one weight are rows, whatever that weight is
+    each = cube.counts.sum() / cube.rows.sum()
+    alike = np.allclose(cube.counts, each * cube.rows, 1e-9, 0) and np.allclose(
+        cube.squares, each**2 * cube.rows, 1e-9, 0
+    )
+    return "rows" if alike else "weights"
 
 
 def _draws(cube: Cube, rng: np.random.Generator, replicates: int) -> Iterator[tuple[slice, Floats]]:

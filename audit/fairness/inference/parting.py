@@ -65,7 +65,7 @@ def _critical(spread: bytes, alpha: float, reference: int | None) -> float:
     """The same, kept: every rate over all rows of the groups asks for it again."""
     s = np.frombuffer(spread, dtype=np.float64)
     widest = -float(special.ndtri(alpha / 4 / len(s)))
-    return float(optimize.brentq(lambda c: alarm(c, s, reference) - alpha, 1e-3, widest, xtol=1e-10))
+    return float(optimize.brentq(lambda c: alarm(c, s, reference) - alpha, 1e-9, widest, xtol=1e-10))
 
 
 def highest_low(groups: Sample, c: float) -> float:

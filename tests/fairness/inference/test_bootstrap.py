@@ -100,6 +100,15 @@ def test_weights_have_their_own_path_with_the_right_variance():
     assert "Poisson" in cube.rate("selection_rate", "bootstrap")[0].method
 
 
+def test_rows_of_one_weight_are_rows_whatever_it_is():
+    rng = np.random.default_rng(5)
+    answer, groups = rng.integers(0, 2, 300), rng.integers(0, 3, 300)
+    one, ten = (Cube.count(answer, answer, groups, np.full(300, w)).rate("base_rate", "bootstrap") for w in (1.0, 0.1))
+    for group, e in one.items():
+        assert ten[group].method == e.method
+        assert (ten[group].low, ten[group].high) == pytest.approx((e.low, e.high), abs=1e-9)
+
+
 def test_clusters_have_their_own_path_with_the_right_covariance():
     rng = np.random.default_rng(3)
     person = np.repeat(np.arange(200), 5)

@@ -51,6 +51,10 @@ def test_critical_values_are_those_of_the_alarm():
         )
 
 
+def test_an_alpha_near_one_has_a_critical_value():
+    assert parting.alarm(parting.critical(np.ones(2), 1 - 1e-6), np.ones(2)) == pytest.approx(1 - 1e-6, abs=1e-9)
+
+
 def test_extremes_are_those_of_all_limits():
     rng = np.random.default_rng(1)
     n = rng.integers(2, 300, 60)
