@@ -33,7 +33,7 @@ _SPELT = (
 )
 _ACRONYMS = {name.casefold(): name for name in _SPELT} | {"linf": "L∞", "l0": "L0", "l1": "L1", "l2": "L2"}
 #: a fraction whose name says that it is a difference is counted in percentage points
-_DIFFERENCES = {"change", "difference", "drop", "gain", "gap", "lift", "loss"}
+_DIFFERENCES = {"beyond", "change", "difference", "drop", "effect", "excess", "favour", "gain", "gap", "lift", "loss"}
 # C0 and C1 controls (except tab and newline), lone surrogates, non-characters, and the bidirectional overrides that
 # make a name read differently from what it is
 _UNSAFE = re.compile(

@@ -89,3 +89,11 @@ def test_cleaning_takes_controls_overrides_and_colours_away():
     assert words.clean("\ud800x\ufffe") == "x"
     assert words.line("a\n b\t c", limit=5) == "a b c"
     assert words.line("abcdef", limit=4) == "abc…"
+
+
+@pytest.mark.parametrize(
+    "name", ["net_favour@sex=F", "largest_excess@error", "probability_effect@sex=F", "accuracy_change"]
+)
+def test_differences_of_shares_are_in_points(name):
+    assert words.unit("fraction", name) == "percentage points"
+    assert words.unit("fraction", "answers_changed@sex") == "%"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.checks.fairness._groups import percent
 from audit.fairness.attributes import CROSS, MISSING, Levels
 from audit.fairness.counting.cube import Cube
 from audit.fairness.definitions import impact, impossibility
@@ -64,7 +65,7 @@ def impact_ratios(attribute: str, rows: Rows, own: Levels, most: int) -> tuple[T
             "selected",
             "selection rate",
             "impact ratio",
-            "of refusals",
+            "ratio of refusals",
             "29 CFR 1607.4(D)",
             "scoring rate",
             "scoring ratio",
@@ -84,15 +85,19 @@ def impact_ratios(attribute: str, rows: Rows, own: Levels, most: int) -> tuple[T
             for line in lines
             if line.group in shown
         ),
-        note=f"Each group over the most favoured one. Scoring rate: scores strictly above the median of all rows. "
-        f"{int(unknown.sum())} rows of unknown {attribute} are in none of the ratios. Categories under "
-        f"{impact.SMALL:.0%} are listed without one. At most {most} groups are listed; intervals hold for all pairs.",
+        note="Each group over the most favoured one. Scoring rate: scores strictly above the median of all rows. "
+        f"{_unknown(int(unknown.sum()), attribute)}Categories under {100 * impact.SMALL:g} % of the rows are listed without "
+        f"a ratio by the city's rule. At most {most} groups are listed; intervals hold for all pairs.",
     )
     smallest = {
         f"impact_ratio@{attribute}": _smallest([line.ratio for line in lines]),
         f"scoring_impact_ratio@{attribute}": _smallest([line.ratio for line in scored.values()]),
     }
     return table, smallest
+
+
+def _unknown(rows: int, attribute: str) -> str:
+    return f"{rows:,} rows of unknown {attribute} are in none of the ratios. " if rows else ""
 
 
 def _cell(one: Estimate) -> Cell:
@@ -103,7 +108,7 @@ def _plain(one: Estimate) -> str:
     """A number beside others that carry the interval."""
     if one.value is None:
         return "-"
-    return f"{one.value:.1%}" if one.unit == "fraction" else f"{one.value:.2f}"
+    return percent(one.value) if one.unit == "fraction" else f"{one.value:.2f}"
 
 
 def _smallest(ratios: list[Estimate]) -> Estimate:
@@ -137,14 +142,16 @@ def demands(attribute: str, cube: Cube, most: int) -> tuple[list[Table], tuple[E
             attribute,
             "true rate",
             "false positive rate",
-            "it would need under predictive parity",
-            "it would need under demographic parity",
+            "that rate for predictive parity",
+            "that rate for demographic parity",
             "selection rate under equalised odds",
             "precision under equalised odds",
         ),
         rows=tuple((str(line.group), line.base, _plain(line.false_positive_rate), *line[3:]) for line in lines),
-        note="Every group at the model's overall quality (equal true positive rates in all columns). Columns that differ "
-        "between groups are definitions that cannot hold together; a demand below 0 or above 100 % cannot be met.",
+        note="What would follow if all groups had the model's overall true positive rate: the false positive rate that each "
+        "group would need for the one definition or the other, and what it would have under equalised odds. Where a "
+        "column differs between groups, its definition and equalised odds cannot hold together; what is below 0 or above "
+        "100 % cannot be reached.",
     )
     excluded = impossibility.exclusions(cube)
     return (
@@ -170,6 +177,6 @@ def excluding(found: Mapping[str, tuple[Exclusion, ...]]) -> list[Table]:
             title="Definitions that exclude each other",
             columns=("groups by", "definitions", "because", "unless", "source"),
             rows=tuple((", ".join(names), *one) for one, names in where.items()),
-            note="As true rates differ: no threshold and no retraining escapes, but by what stands under unless.",
+            note="As true rates differ, no threshold and no retraining brings both together, but in the cases named by `unless`.",
         )
     ]

@@ -11,7 +11,7 @@ from audit.check import Check
 from audit.checks.fairness._groups import withheld
 from audit.checks.fairness._published import Rows, counted, demands, excluding, impact_ratios, within
 from audit.errors import DataError, nearest
-from audit.fairness.attributes import CROSS, NO_GROUPS, Levels, cross, groups, levels, positive
+from audit.fairness.attributes import NO_GROUPS, Levels, cross, groups, levels, positive
 from audit.fairness.counting.cube import Cube
 from audit.fairness.definitions import published as definitions
 from audit.fairness.definitions.impossibility import Exclusion
@@ -32,17 +32,18 @@ class Definitions(Check):
     """Published definitions of fairness.
 
     What it measures:
-        For each protected attribute and their intersections, how far the groups are from equal under ten published
-        definitions; the impact ratios of the United States' Uniform Guidelines (29 CFR 1607.4(D), four fifths) and of New
-        York City's Local Law 144 (selection, and scoring above the median); and, where the groups' true rates differ,
-        which definitions cannot hold together and what each would demand.
+        For each protected attribute, how far the groups are from equal under ten published definitions, and, where the
+        groups' true rates differ, which definitions cannot hold together and what each would demand. For the attributes
+        and their intersections, the impact ratios of the United States' Uniform Guidelines (29 CFR 1607.4(D), four
+        fifths) and of New York City's Local Law 144 (selection, and scoring above the median).
     Why it matters:
         `Fair` means different things in different papers and laws, and for a model that errs they exclude each other
         as soon as true rates differ. Naming the definition that a use needs is a decision for people; this check lays
         out what the model does under each.
     How to read it:
         A definition is broken where the difference is significant; significance holds over all groups and all
-        definitions of an attribute at once. A ratio below four fifths counts against the numbers behind it: the
+        definitions of an attribute at once. The groups named, the one with the lower rate first, stand apart most
+        clearly, or may be farthest apart where none do. A ratio below four fifths counts against the numbers behind it: the
         guidelines ask for significance too, and set small numbers aside. Local Law 144 asks for the numbers and sets no
         pass mark, so none is applied. Ratios depend on what is called the favourable answer; that of the unfavourable
         answer stands beside it.
@@ -83,12 +84,12 @@ class Definitions(Check):
             cube = counted(rows, own, own.code >= 0)
             if len(cube.groups) < 2:
                 continue
-            if CROSS not in attribute:
+            if attribute in data.groups:
                 distances = self._distances(rows, own, cube, grounds)
                 tables.append(_defined(attribute, distances))
-                estimates |= {f"{_word(name)}@{attribute}": one.estimate for name, one in distances.items()}
+                estimates |= {f"{_word(name)}_difference@{attribute}": one.estimate for name, one in distances.items()}
                 bars += _bars(attribute, distances)
-                headline += [f"equalised_odds@{attribute}", f"impact_ratio@{attribute}"]
+                headline += [f"equalised_odds_difference@{attribute}", f"impact_ratio@{attribute}"]
                 demanded, excluded[attribute], said = demands(attribute, cube, most)
                 tables += demanded
                 notes.append(said)

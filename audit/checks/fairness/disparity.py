@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -10,11 +9,11 @@ from audit import statistics
 from audit.check import Check
 from audit.checks.fairness._groups import cubes, told, withheld
 from audit.fairness.attributes import NO_GROUPS
+from audit.fairness.definitions.published import lower_first
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
 
     from audit.datasets import Dataset
     from audit.fairness.inference.comparing import Decision
@@ -38,8 +37,9 @@ class Disparity(Check):
     What it measures:
         The largest difference and the smallest ratio between any two groups of selection rate (demographic parity),
         true positive rate (equal opportunity), false positive rate, positive predictive value (predictive parity) and
-        accuracy, for each protected attribute and for the intersections. The groups named stand apart most clearly, the
-        one with the lower rate first. The p-value says how often chance alone would set some two groups of the attribute as far apart;
+        accuracy, for each protected attribute and for the intersections. The groups named, the one with the lower rate
+        first, stand apart most clearly, or may be farthest apart where none do; with small groups they need not be the
+        two of the largest difference. The p-value says how often chance alone would set some two groups of the attribute as far apart;
         the adjusted one allows for every comparison in the table (Holm).
     Why it matters:
         It says whom the model treats worse. Selection ratios below 0.8 are what the four-fifths rule of United States
@@ -75,7 +75,7 @@ class Disparity(Check):
             for definition, rate in DEFINITIONS.items():
                 pair = {kind: cube.disparity(rate, kind) for kind in KINDS}
                 decision = cube.test(rate, margin=0.0, alpha=self.alpha)
-                found[attribute, definition] = _lower_first(decision, cube.proportions(rate).value, cube.groups)
+                found[attribute, definition] = decision._replace(groups=lower_first(decision.groups, cube, rate))
                 estimates |= {f"{definition}_{kind}@{attribute}": pair[kind] for kind in KINDS}
                 gap = pair["difference"]
                 if gap.value is not None:
@@ -96,7 +96,7 @@ class Disparity(Check):
             tables=(
                 Table(
                     title="Largest difference and smallest ratio between groups",
-                    columns=("attribute", "definition", "difference", "ratio", "between", "p", "p, all rows"),
+                    columns=("attribute", "definition", "difference", "ratio", "clearest between", "p", "p, all rows"),
                     rows=rows,
                     note="Intervals hold for all pairs of groups at once; 'p, all rows' for the whole table.",
                 ),
@@ -111,19 +111,11 @@ class Disparity(Check):
                 ),
             ),
             notes=(
-                f"{len(real)} of {len(rows)} comparisons are more than chance, with at most a {self.alpha:.0%} risk of "
+                f"{len(real)} of {len(rows)} comparisons are more than chance, with at most a {100 * self.alpha:g} % risk of "
                 "naming any that is not.",
                 *withheld(data),
             ),
         )
-
-
-def _lower_first(decision: Decision, rates: NDArray[np.float64], groups: tuple[Hashable, ...]) -> Decision:
-    """The pair of groups by their rates; which of the two is worse off depends on what the answer means to them."""
-    if decision.groups is None:
-        return decision
-    first, second = sorted(decision.groups, key=lambda group: rates[groups.index(group)])
-    return decision._replace(groups=(first, second))
 
 
 def _row(

@@ -122,7 +122,7 @@ def impact_ratios(cube: Cube, missing: Hashable = None, least: float = SMALL) ->
     rates = cube.rate("selection_rate")
     hits = cube.rows[:, :, cube.positive].sum(1)
     for at in index:
-        small = undefined(f"under {least:.0%} of the rows", n=int(rows[at]))
+        small = undefined(f"under {100 * least:g} % of the rows", n=int(rows[at]))
         group = cube.groups[at]
         ratio = ratios[at] if share[at] >= least else small
         out.append(Category(group, int(rows[at]), float(share[at]), int(hits[at]), rates[group], ratio))

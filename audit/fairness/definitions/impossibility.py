@@ -56,7 +56,7 @@ ODDS = Exclusion(
 SUFFICIENCY = Exclusion(
     "demographic parity and conditional use accuracy equality",
     "with equal selection and equal predictive values, the true rates would be equal",
-    "-",
+    "in no case",
     "Barocas et al. 2023, ch. 3",
 )
 

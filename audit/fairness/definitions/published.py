@@ -45,7 +45,8 @@ class Distance(NamedTuple):
     Attributes:
         estimate: the largest difference between two groups.
         p: p-value that there is none, over all groups; None where nothing can be compared.
-        groups: the two groups, the worse-off first; None likewise.
+        groups: two groups, the one with the lower rate first; None likewise. Those that stand apart most clearly where
+            any do, else those that may be farthest apart.
     """
 
     estimate: Estimate
@@ -121,7 +122,16 @@ def distance(cube: Cube, definition: Definition, alpha: float = 1 - LEVEL) -> Di
 
 def _tested(cube: Cube, rate: str, alpha: float) -> Distance:
     found = cube.test(rate, margin=0.0, alpha=alpha)
-    return Distance(found.disparity, found.p, found.groups)
+    return Distance(found.disparity, found.p, lower_first(found.groups, cube, rate))
+
+
+def lower_first(groups: tuple[Hashable, Hashable] | None, cube: Cube, rate: str) -> tuple[Hashable, Hashable] | None:
+    """Two groups by their rates; which of them is worse off depends on what the answer means to them."""
+    if groups is None:
+        return None
+    value = dict(zip(cube.groups, cube.proportions(rate).value.tolist(), strict=True))
+    first, second = sorted(groups, key=lambda group: value[group])
+    return first, second
 
 
 def errors(cube: Cube) -> Cube:
@@ -161,10 +171,10 @@ def adjusted(table: Strata, alpha: float = 1 - LEVEL) -> Distance:
     ranked = np.argsort(-size, kind="stable")[1 : COMPARED + 1]
     pairs = [table.pair(table.groups[at], top) for at in sorted(ranked)]
     z = float(stats.norm.ppf(0.5 + (1 - alpha) ** (1 / len(pairs)) / 2))
-    return _largest([Distance(_absolute(pair, z), pair.p(), _worse_first(pair)) for pair in pairs])
+    return _largest([Distance(_absolute(pair, z), pair.p(), _pair_lower_first(pair)) for pair in pairs])
 
 
-def _worse_first(pair: Pair) -> tuple[Hashable, Hashable]:
+def _pair_lower_first(pair: Pair) -> tuple[Hashable, Hashable]:
     return (pair.first, pair.second) if (pair.difference().value or 0.0) < 0 else (pair.second, pair.first)
 
 
@@ -199,10 +209,12 @@ def _largest(found: list[Distance]) -> Distance:
     top = max(there, key=lambda one: one.estimate.value or 0.0)
     value = top.estimate.value or 0.0
     low, high = (max(getattr(one.estimate, end) or 0.0 for one in there) for end in ("low", "high"))
-    p = min(one.p for one in there if one.p is not None)
+    # of equally sure ones the larger: with many rows all are as sure as numbers go
+    clearest = min(there, key=lambda one: (1.0 if one.p is None else one.p, -(one.estimate.value or 0.0)))
+    p = 1.0 if clearest.p is None else clearest.p
     method = f"{top.estimate.method}, the largest of {len(found)}"
     estimate = top.estimate.model_copy(update={"low": min(low, value), "high": max(high, value), "method": method})
-    return Distance(estimate, 1 - (1 - p) ** len(found), top.groups)
+    return Distance(estimate, 1 - (1 - p) ** len(found), clearest.groups)
 
 
 def _absolute(pair: Pair, z: float) -> Estimate:

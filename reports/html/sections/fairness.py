@@ -39,13 +39,19 @@ SECTION = Section(
             "The remedies tried bring the difference they aim at, for {slice}, down to {}.",
         ),
         Phrase(
-            "fairness.subgroups/largest_excess@error", "The worst confirmed subgroup has {} more errors than the rest."
+            "fairness.subgroups/largest_excess@error",
+            "The error rate of the subgroup that surely fares worst is {} above that of all others.",
         ),
-        Phrase("fairness.counterfactual/answers_changed@*", "With {slice} alone changed, {} of the answers change."),
-        Phrase("fairness.calibration/calibration_gap@*", "For {slice} the expected and the true share differ by {}."),
+        Phrase(
+            "fairness.counterfactual/answers_changed@*", "With nothing but {slice} exchanged, {} of the answers change."
+        ),
+        Phrase(
+            "fairness.calibration/calibration_gap@*",
+            "How far the expected share of favourable outcomes is from the true one differs by {} between the groups of {slice}.",
+        ),
         Phrase(
             "fairness.strata/*_change@*",
-            "Among people alike in one other respect, the difference of {slice} is {} smaller.",
+            "Once people alike in one other respect are compared, the difference between groups of {slice} changes by {}.",
         ),
     ),
     advice=(

@@ -44,9 +44,9 @@ def test_true_rates_that_differ_exclude_definitions_and_equal_ones_do_not():
 def test_legitimate_grounds_are_held_fixed_and_must_exist():
     subject, data = colleges()
     measured = run(Definitions(legitimate=("department",)), (subject, data))
-    gap = measured.estimates["conditional_statistical_parity@sex"]
+    gap = measured.estimates["conditional_statistical_parity_difference@sex"]
     assert gap.low < 0.15 < gap.high
-    assert measured.estimates["demographic_parity@sex"].value != pytest.approx(gap.value)
+    assert measured.estimates["demographic_parity_difference@sex"].value != pytest.approx(gap.value)
     with pytest.raises(DataError, match="departement"):
         run(Definitions(legitimate=("departement",)), (subject, data))
 
@@ -66,7 +66,9 @@ def test_several_classes_are_read_as_one_against_the_rest():
     measured = run(Definitions(), (subject, data))
     answer = subject.scores(data).argmax(1).numpy() == 1
     men = data.groups["sex"] == "M"
-    assert measured.estimates["demographic_parity@sex"].value == pytest.approx(answer[men].mean() - answer[~men].mean())
+    assert measured.estimates["demographic_parity_difference@sex"].value == pytest.approx(
+        answer[men].mean() - answer[~men].mean()
+    )
     assert "other classes together" in measured.notes[0]
 
 

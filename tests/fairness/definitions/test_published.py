@@ -198,3 +198,17 @@ def test_groups_of_pandas_come_through():
     found = adjusted(Strata.of(Cube.count(answer, answer, frame), "selection_rate", "sex"))
     # grades 1 and 3 are all women, so nobody is alike
     assert found.estimate.value is None
+
+
+def test_the_groups_named_are_the_clearest_pair_and_the_lower_rate_stands_first():
+    # "few" differ most in the true positive rate, on rows that prove nothing; the false positive rates part the others
+    def rows(group, tp, fn, fp, tn):
+        return [(group, 1, 1)] * tp + [(group, 1, 0)] * fn + [(group, 0, 1)] * fp + [(group, 0, 0)] * tn
+
+    cells = rows("often", 500, 500, 300, 700) + rows("seldom", 500, 500, 100, 900) + rows("few", 1, 3, 1, 4)
+    group, true, predicted = (list(column) for column in zip(*cells, strict=True))
+    cube = Cube.count(true, predicted, group)
+    odds = distance(cube, find("equalised odds"))
+    assert odds.estimate.value == pytest.approx(0.25)
+    assert odds.groups == ("seldom", "often")
+    assert distance(cube, find("predictive equality")).groups == ("seldom", "often")
