@@ -18,6 +18,7 @@ from scipy import optimize, stats
 from audit.errors import DataError, nearest
 from audit.fairness import extremes
 from audit.fairness.counting.cube import Cube
+from audit.fairness.counting.reshaping import unclustered
 from audit.fairness.inference import intervals
 from audit.statistics import LEVEL, undefined
 from reports.record import Estimate
@@ -153,8 +154,9 @@ def known(cube: Cube, missing: Hashable) -> Cube:
     """The cube without the group of rows whose attribute is missing.
 
     Raises:
-        DataError: there is no such group, or no other one.
+        DataError: there is no such group, no other one, or the cube has clusters.
     """
+    cube = unclustered(cube, "bounds")
     if missing not in cube.groups or len(cube.groups) < 2:
         raise DataError(
             f"Expected a group {missing!r} of rows with a missing attribute beside others, found {list(cube.groups)}."
@@ -166,8 +168,6 @@ def known(cube: Cube, missing: Hashable) -> Cube:
         counts=cube.counts[keep],
         squares=cube.squares[keep],
         rows=cube.rows[keep],
-        moments=None if cube.moments is None else cube.moments[keep],
-        clusters=None if cube.clusters is None else cube.clusters[keep],
         declared=tuple(tuple(value for value in part if value != missing) for part in cube.declared),
     )
 

@@ -242,6 +242,9 @@ def test_misuse_is_refused_by_name():
         known(cube({"a": (3, 5), "b": (6, 2)}), None)
     with pytest.raises(DataError, match="add up to 1"):
         shared(two, "selection_rate", {"a": 0.5, "b": 0.6})
+    people = Cube.count([0, 1, 1], [0, 1, 1], ["a", "b", None], clusters=[1, 2, 2])
+    with pytest.raises(DataError, match="bounds, found clusters"):
+        unknown(people, "selection_rate")
     with pytest.raises(DataError, match="'c'"):
         unknown(two, "selection_rate").rate("c")
     with pytest.raises(DataError, match="kind"):

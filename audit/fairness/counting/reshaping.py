@@ -89,6 +89,17 @@ def add(one: Cube, other: Cube) -> Cube:
     return _regrouped(both, parts, declared, one.attributes, "+")
 
 
+def unclustered(cube: Cube, what: str) -> Cube:
+    """The cube itself, for what takes rows to be independent.
+
+    Raises:
+        DataError: it has clusters, so that intervals would be too narrow.
+    """
+    if cube.moments is not None:
+        raise DataError(f"Expected independent rows for {what}, found clusters; try one row a cluster.")
+    return cube
+
+
 def suppressed(cube: Cube, least: int) -> Cube:
     """See `Cube.suppressed`."""
     if least < 1:

@@ -18,6 +18,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from audit.errors import DataError, nearest
 from audit.fairness.counting.cube import Cube
+from audit.fairness.counting.reshaping import unclustered
 from audit.fairness.inference import intervals
 from audit.fairness.strata.mantel_haenszel import Pair, Z, level, pooled
 from audit.statistics import undefined
@@ -67,7 +68,7 @@ class Strata:
             attribute: whose groups are compared.
 
         Raises:
-            DataError: the cube has no such attribute, or no other one.
+            DataError: the cube has no such attribute, no other one, or clusters.
         """
         if attribute not in cube.attributes or len(cube.attributes) < 2:
             raise DataError(
@@ -75,7 +76,7 @@ class Strata:
                 f"{nearest(attribute, cube.attributes)}"
             )
         at = cube.attributes.index(attribute)
-        found = cube.proportions(rate)
+        found = unclustered(cube, "rates within strata").proportions(rate)
         own, strata = dict[Hashable, int](), dict[Hashable, int]()
         place = np.empty((len(cube.groups), 2), dtype=np.int64)
         for row, key in enumerate(cube.groups):

@@ -193,6 +193,8 @@ def test_misuse_is_refused_by_name():
         Strata.of(cube, "selection_rate", "sx")
     with pytest.raises(DataError, match="'N'"):
         Strata.of(cube, "selection_rate", "sex").pair("F", "N")
+    with pytest.raises(DataError, match="strata, found clusters"):
+        Strata.of(Cube.count([0, 1], [0, 1], {"sex": ["F", "M"], "age": [1, 2]}, clusters=[1, 1]), "accuracy", "sex")
 
 
 @pytest.mark.parametrize(("strata", "rows"), [(4, 60), (150, 3)])
