@@ -117,7 +117,8 @@ class LabelNoise(Check):
                     *(f"of those labelled {name}" for name in shown),
                 ),
                 rows=tuple(lines),
-                note="Differences and p-values hold for all groups of an attribute together.",
+                note="Drawn labels are right by construction. Differences from all others and p-values hold for all groups of an "
+                "attribute together, the other intervals each by itself.",
             )
         ]
         # where small groups may not be told, neither may whom a single row is about

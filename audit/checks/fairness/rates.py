@@ -53,8 +53,9 @@ class Rates(Check):
 
     #: attributes crossed at most; 1: single attributes only
     depth: int = 2
-    #: groups listed of one attribute, the largest first
+    #: groups listed of all attributes together, the largest first, and of each at least
     shown: int = 40
+    least: int = 8
 
     def unfit(self, subject: Subject, data: Dataset) -> str | None:
         """Skip where nobody is to be compared."""
@@ -66,12 +67,14 @@ class Rates(Check):
         tables, figures, notes = [], list[Figure](), list[str]()
         many = len(data.classes) > 2
         names = SHOWN + CLASSWISE if many else SHOWN
-        for attribute, cube in cubes(subject, data, self.depth).items():
+        sets = cubes(subject, data, self.depth)
+        most = max(self.least, self.shown // len(sets))
+        for attribute, cube in sets.items():
             found = {rate: cube.rate(rate) for rate in (*SHOWN, *BESIDE)}
             if many:
                 worst = {group: estimate for group, (_, estimate) in cube.worst("true_positive_rate").items()}
                 found |= dict(zip(CLASSWISE, (cube.macro("true_positive_rate"), worst), strict=True))
-            chosen = largest(cube, self.shown)
+            chosen = largest(cube, most)
             if len(chosen) < len(cube.groups):
                 notes.append(
                     f"Of the {len(cube.groups):,} groups of {attribute}, the {len(chosen)} largest are listed."

@@ -47,7 +47,9 @@ class Traces(Check):
         An area of 0.5 is chance, 1 is certainty; balanced accuracy is chance at one over the number of groups. An
         embedding that tells more than the inputs means that the attribute was an input or that the network sharpened it;
         one that tells less, that the network let go of it. Telling is not using: which features carry the attribute into
-        the answers, and how much, is what explain.proxies measures. P-values are adjusted over groups and sources.
+        the answers, and how much, is what explain.proxies measures. Whether a group is told at all is for the p-values,
+        which are adjusted over groups and sources, to say: the intervals leave out how the probe varies with the rows it
+        is fitted to, so that one near 0.5 may miss it by chance.
 
     References:
         Alain and Bengio 2017 (linear probes); Elazar and Goldberg 2018 (attributes left in embeddings); Westfall and Young

@@ -81,3 +81,11 @@ def test_thousands_of_groups_are_counted_and_the_largest_listed():
     assert len(measured.tables[0].rows) == 10
     assert "big" in [row[0] for row in measured.tables[0].rows]
     assert any("3,001 groups" in note for note in measured.notes)
+
+
+def test_the_list_is_shared_between_many_attributes():
+    n = 2000
+    groups = {name: np.array([f"g{i % 50}" for i in range(n)], dtype=object) for name in ("a", "b", "c", "d")}
+    measured = run(*audited([i % 2 for i in range(n)], [0] * n, groups, ("x", "y")))
+    assert [len(table.rows) for table in measured.tables] == [8] * len(measured.tables)
+    assert len(measured.model_dump_json()) < 200_000
