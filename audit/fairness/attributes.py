@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from audit.fairness.counting.encoding import plain, shown
 from audit.fairness.counting.suppression import hidden, lines
 
 if TYPE_CHECKING:
@@ -75,11 +76,15 @@ def levels(values: NDArray[Any], least: int = 1) -> Levels:
     if numbers and len(set(known)) > VALUES:
         label, order = _cut(values, missing)
     else:
+        # equal values are one group, as 1 and 1.0 are
+        same: dict[Any, Any] = {}
+        for _, value in dict.fromkeys((type(value), value) for value in known):
+            same[value] = shown(same.get(value, plain(value)), plain(value))
         label = np.array(
-            [group_name(None if gone else v) for v, gone in zip(values, missing, strict=True)], dtype=object
+            [MISSING if gone else group_name(same[v]) for v, gone in zip(values, missing, strict=True)], dtype=object
         )
         # as numbers are ordered, not as their digits are
-        order = [group_name(v) for v in (sorted(set(known)) if numbers else sorted(set(known), key=str))]
+        order = [group_name(v) for v in sorted(same.values(), key=None if numbers else str)]
     count = Counter(label)
     names = [name for name in dict.fromkeys([*order, MISSING]) if count[name]]
     place = {name: i for i, name in enumerate(names)}
@@ -93,7 +98,7 @@ def cross(parts: Sequence[Levels]) -> Levels:
     cells = np.ravel_multi_index([part.code[counted] for part in parts], shape)
     seen, place = np.unique(cells, return_inverse=True)
     names = [
-        CROSS.join(part.names[own] for part, own in zip(parts, at, strict=True))
+        CROSS.join(_quoted(part.names[own]) for part, own in zip(parts, at, strict=True))
         for at in zip(*np.unravel_index(seen, shape), strict=True)
     ]
     code = np.full(len(counted), -1, dtype=np.int64)
@@ -168,11 +173,18 @@ def joined(found: Levels, least: int) -> Levels:
     return _merged(found, small, OTHERS if enough else None)
 
 
+def _quoted(name: str) -> str:
+    """In quotes where it could be read as two groups, so that "a x b" with "c" is not "a" with "b x c"."""
+    return f"'{name}'" if CROSS in name else name
+
+
 def _cut(values: NDArray[Any], missing: NDArray[np.bool_]) -> tuple[NDArray[Any], list[str]]:
     """Numbers between their quantiles; the label of each row, and all labels in order."""
     number = np.array([np.nan if gone else float(v) for v, gone in zip(values, missing, strict=True)])
-    cuts = np.unique(np.nanquantile(number, np.linspace(0, 1, QUANTILES + 1)[1:-1]))
-    ends = ["-inf", *(f"{cut:g}" for cut in cuts), "inf"]
+    cuts = np.unique(np.quantile(number[np.isfinite(number)], np.linspace(0, 1, QUANTILES + 1)[1:-1]))
+    # as many digits as tell the cuts apart; 17 tell any two numbers apart
+    digits = next(d for d in range(6, 18) if len({f"{cut:.{d}g}" for cut in cuts}) == len(cuts))
+    ends = ["-inf", *(f"{cut:.{digits}g}" for cut in cuts), "inf"]
     names = np.array([*(f"({low}, {high}]" for low, high in pairwise(ends)), MISSING], dtype=object)
     place = np.where(missing, len(names) - 1, np.searchsorted(cuts, number, side="left"))
     return names[place], list(names[:-1])

@@ -26,6 +26,25 @@ def test_numbers_of_few_values_keep_their_order_and_many_are_cut_at_quartiles():
     assert levels(column([True, False])).names == ("False", "True")
 
 
+def test_equal_numbers_of_several_types_are_one_group_in_any_order():
+    for values in ([1, 1.0, True, 2, 0], [True, 0, 1.0, 2, 1], [np.float64(1), 2, np.int64(1), 0, 1]):
+        found = levels(column(values))
+        assert found.names == ("0", "1", "2")
+        assert found.sizes().tolist() == [1, 3, 1]
+
+
+def test_cuts_are_told_apart_and_infinite_numbers_are_outermost():
+    assert len(levels(np.arange(10_000_000, 10_000_100)).names) == 4
+    found = levels(np.r_[np.arange(100.0), [np.inf] * 60, [-np.inf] * 60])
+    assert found.sizes().tolist() == [85, 25, 25, 85]
+
+
+def test_groups_whose_names_hold_a_cross_are_told_apart():
+    found = crossed({"p": column(["a", "a x b"] * 3), "q": column(["b x c", "c"] * 3)}, depth=2)["p x q"]
+    assert found.names == ("a x 'b x c'", "'a x b' x c")
+    assert len(found.column().categories) == 2
+
+
 def test_small_groups_are_joined_or_count_nowhere():
     values = column(["a"] * 5 + ["b"] * 5 + ["c", "d"])
     assert levels(values, least=2).names == ("a", "b", "others")
