@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from audit.errors import ModelError
+from audit.errors import ModelError, PlanError
 from audit.loading.factory import local_files
 from audit.loading.sniffing import Format
 from audit.loading.transformers_folder import Logits, quiet
@@ -24,6 +24,21 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 #: settings, vocabularies and templates of a transformers folder
 _BESIDE_WEIGHTS = frozenset({".json", ".txt", ".model", ".jinja"})
+
+
+def refuse_overwriting(plan: Plan, root: Path, out: Path) -> None:
+    """Refuse to write a model over the one that it is made from, or over that one's plan.
+
+    Raises:
+        PlanError: `out` is where they lie.
+    """
+    encoder = [] if plan.data.encoder is None else [plan.data.encoder.parent]
+    for folder in (root, plan.model.path, plan.model.path.parent, *encoder):
+        if out.resolve() == folder.resolve():
+            raise PlanError(
+                f"Expected a folder of its own to write to, found {out}, where the audited model or its plan lies; try "
+                f"--out {out / 'made'}."
+            )
 
 
 def network(model: nn.Module) -> nn.Module:

@@ -59,7 +59,7 @@ def test_a_table_end_to_end(biased, cli, mitigate):  # noqa: F811
     assert isinstance(found, Measured)
     # the difference fell, on the same rows, and the figures are those of the two audits
     before, after = found.estimates[f"{GAP}@as it was"], found.estimates[f"{GAP}@thresholds"]
-    assert before.value > 0.2 and found.estimates[f"{GAP}_change"].high < 0
+    assert before.value > 0.2 and found.estimates[f"{GAP}_change"].value < -0.1
     assert found.estimates[f"{GAP}_change"].value == pytest.approx(after.value - before.value)
     for when, name in (("before", "as it was"), ("after", "thresholds")):
         accuracy = evidence(out / when, "fit.accuracy").estimates["accuracy"]
@@ -70,8 +70,8 @@ def test_a_table_end_to_end(biased, cli, mitigate):  # noqa: F811
     }  # fmt: skip
     # a picture of all of them, the front in it
     places = {point.label: point for point in found.figures[0].points}
-    assert set(places) == {"as it was", "thresholds", "calibration", "reweighing"}
-    assert places["thresholds"].front
+    assert set(places) == {"as it was", "thresholds (taken)", "calibration", "reweighing"}
+    assert places["thresholds (taken)"].front
     for one in places.values():
         beaten = any((o.x <= one.x and o.y >= one.y) and (o.x, o.y) != (one.x, one.y) for o in places.values())
         assert one.front is not beaten
@@ -268,7 +268,7 @@ def test_the_check_says_what_would_help(biased, cli):  # noqa: F811
     before, left = found.estimates[f"{GAP}_before@sex"], found.estimates["smallest_difference@sex"]
     assert left.value < before.value / 2
     change = found.estimates["difference_change@sex"]
-    assert change.value == pytest.approx(left.value - before.value) and change.high < 0
+    assert change.value == pytest.approx(left.value - before.value) and change.value < -0.1
     assert found.headline == ("smallest_difference@sex", "difference_change@sex", "accuracy_change@sex")
     assert len(found.model_dump_json()) < 60_000
     json.loads((biased.folder / "run" / "record.json").read_text())

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 def merge(plan: Plan, section: str, options: dict[str, Any], only: tuple[str, ...]) -> Plan:
     """The plan, changed by the options; those that a section of it knows go there."""
+    from audit.check import Effort
+
     part = getattr(plan, section)
     given = {name: value for name, value in options.items() if value is not None}
     own = {name: given.pop(name) for name in tuple(given) if name in type(part).model_fields}
     if only:
         own["only"] = list(only)
+    if "effort" in given:
+        given["effort"] = Effort(given["effort"])
     return plan.model_copy(update=given | {section: part.model_copy(update=own)})
 
 

@@ -78,6 +78,8 @@ def mitigate(
     for name, reason in found.left_out.items():
         click.echo(f"left out: {name}: {reason}")
     click.echo(f"taken: {found.why}")
+    if found.unproven:
+        click.echo(found.unproven)
     click.echo(f"checkpoint: {folder / 'plan.yaml'}\nreport: {folder / 'after' / 'report.html'}")
     return int(exit_code(found.after.verdicts))
 

@@ -66,7 +66,7 @@ def harden(
     from audit.hardening import comparison, training
     from audit.judgement import read_policy
     from audit.plan import read_plan
-    from audit.rewriting import network, write_model, write_plan
+    from audit.rewriting import network, refuse_overwriting, write_model, write_plan
     from audit.runner import choose, preflight, run
     from audit.setup import subject_and_data
     from audit.store import Store
@@ -78,6 +78,7 @@ def harden(
             "Expected a budget to withstand, found none; try --eps, such as 0.03 (images, in input units) or 0.25 "
             "(tables, in standard deviations), or harden.eps in the plan."
         )
+    refuse_overwriting(plan, root, out)
     read_policy(plan.policy)
     checks = {name: plan.checks.get(name, {}) for name in choose(plan.harden.only, plan.effort)}
     choose(checks, plan.effort)

@@ -40,6 +40,7 @@ class Outcome:
         chosen: name of the method that was taken.
         why: by which rule.
         left_out: methods that could not be tried, and why.
+        unproven: that the test rows show no smaller difference, in a sentence; None where they do.
     """
 
     before: Record
@@ -48,6 +49,7 @@ class Outcome:
     chosen: str
     why: str
     left_out: dict[str, str]
+    unproven: str | None
 
 
 def mitigate(
@@ -84,6 +86,7 @@ def mitigate(
     from audit.mitigation.remedy import Bench
     from audit.mitigation.trials import BEFORE, NAME, VERSION, Workshop
     from audit.plan import read_plan
+    from audit.rewriting import refuse_overwriting
     from audit.runner import choose, preflight, run
     from audit.setup import subject_and_data
     from audit.store import Store
@@ -92,6 +95,7 @@ def mitigate(
 
     wish = plan.mitigate
     names = tuple(dict.fromkeys(wish.methods or methods.NAMES))
+    refuse_overwriting(plan, root, out)
     for name in names:
         methods.find(name)
     choosing.refuse_rule(wish.choose, names)
@@ -150,7 +154,7 @@ def mitigate(
             if shop.attack
             else ["Accuracy under attack was not compared: these inputs cannot be attacked by gradient."]
         ),
-        *showing.told(trials, left_out, found, aim),
+        *showing.told(trials, left_out, found, chosen, aim),
     ]
     rows = comparison.rows(first, second)
     evidence = showing.evidence(found, trials, chosen, aim, rows, notes)
@@ -161,7 +165,9 @@ def mitigate(
     comparison.write(rows, entry, out / "comparison.json")
     whole = comparison.joined(second, entry, showing.CARD)
     write_all(whole, out / "after")
-    return Outcome(first, whole, evidence.tables[0], chosen, why, left_out)
+    return Outcome(
+        first, whole, evidence.tables[0], chosen, why, left_out, showing.unproven(found[chosen], chosen, aim)
+    )
 
 
 def refuse(subject: Subject, dataset: Dataset) -> None:

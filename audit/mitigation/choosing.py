@@ -8,6 +8,8 @@ from typing import NamedTuple
 from audit.errors import DataError, PlanError, nearest
 
 RULES = ("pareto", "difference")
+#: what a choice is made on; the test rows may say something else
+ROWS = "the training rows kept to choose on"
 
 
 class Spot(NamedTuple):
@@ -61,11 +63,14 @@ def choose(spots: Mapping[str, Spot], rule: str, margin: float) -> tuple[str, st
         )
     if rule == "difference":
         name = min(known, key=lambda n: (known[n].difference or 0.0, -(known[n].accuracy or 0.0)))
-        return name, f"{name}: the smallest difference between groups."
+        return name, f"{name}: the smallest difference between groups on {ROWS}."
     best = front(known)
     within = [name for name in known if name in best and (known[name].difference or 0.0) <= margin]
     if within:
         name = max(within, key=lambda n: known[n].accuracy or 0.0)
-        return name, f"{name}: the most accurate on the Pareto front with a difference of at most {margin:g}."
+        return (
+            name,
+            f"{name}: on {ROWS}, the most accurate on the Pareto front with a difference of at most {margin:g}.",
+        )
     name = min((n for n in known if n in best), key=lambda n: known[n].difference or 0.0)
-    return name, f"{name}: the smallest difference, for none comes within {margin:g}."
+    return name, f"{name}: the smallest difference on {ROWS}, where none comes within {margin:g}."

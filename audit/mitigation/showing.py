@@ -44,8 +44,8 @@ def spot(found: Measured, definition: str, rows: str = "") -> Spot:
     )
 
 
-def scatter(found: Mapping[str, Measured], aim: Aim, note: str) -> Scatter:
-    """Difference against accuracy on the test rows, with the front."""
+def scatter(found: Mapping[str, Measured], aim: Aim, note: str, taken: str | None = None) -> Scatter:
+    """Difference against accuracy on the test rows, with the front; the model that was taken is marked."""
     definition = str(aim.definition)
     places = {name: spot(one, definition) for name, one in found.items()}
     best = front(places)
@@ -55,7 +55,7 @@ def scatter(found: Mapping[str, Measured], aim: Aim, note: str) -> Scatter:
         if gap.value is not None and accuracy.value is not None:
             points.append(
                 Place(
-                    label=name,
+                    label=f"{name} (taken)" if name == taken else name,
                     x=gap.value,
                     y=accuracy.value,
                     x_low=gap.low,
@@ -135,7 +135,7 @@ def evidence(
         estimates=estimates,
         headline=tuple(headline),
         tables=(table(found, aim, reads), before_after),
-        figures=(scatter(found, aim, note),),
+        figures=(scatter(found, aim, note, chosen),),
         notes=tuple(notes),
     )
 
@@ -145,7 +145,9 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def told(trials: Sequence[Trial], left_out: Mapping[str, str], found: Mapping[str, Measured], aim: Aim) -> list[str]:
+def told(
+    trials: Sequence[Trial], left_out: Mapping[str, str], found: Mapping[str, Measured], chosen: str, aim: Aim
+) -> list[str]:
     """What a reader must know of the methods."""
     notes = [f"{trial.method}: {note}" for trial in trials for note in trial.notes]
     notes += [f"{name} was left out: {reason}" for name, reason in left_out.items()]
@@ -155,4 +157,19 @@ def told(trials: Sequence[Trial], left_out: Mapping[str, str], found: Mapping[st
             f"On the rows to choose on, the model as it was has a difference of {was.difference:.3g}, which is within the "
             f"margin of {aim.margin:g}: there may be nothing to mend."
         )
+    if (unsure := unproven(found[chosen], chosen, aim)) is not None:
+        notes.append(unsure)
     return notes
+
+
+def unproven(found: Measured, chosen: str, aim: Aim) -> str | None:
+    """That the test rows do not show that the model taken has a smaller difference than before; None where they do."""
+    change = found.estimates[f"{aim.definition}_difference_change"]
+    if change.high is not None and change.high < 0:
+        return None
+    if change.value is None or change.low is None or change.high is None:
+        return f"Whether {chosen} brings the difference down is not known on the test rows: {change.reason}."
+    return (
+        f"The test rows do not show that {chosen} brings the difference down: it changes by {100 * change.value:.1f} "
+        f"percentage points ({100 * change.low:.1f} to {100 * change.high:.1f}); try more test rows, or another method."
+    )

@@ -128,7 +128,10 @@ class Workshop:
         """A model's figures on the test rows, and those it is chosen by; None: the model as it was."""
         name = BEFORE if trial is None else trial.method
         params = {"method": name} | self._params()
-        content = [params, fingerprint(self.material.own), self.origin.subject.digest, trial and trial.sha256]
+        # the seed draws the rows under attack; the rows to choose on are training rows
+        rows = [fingerprint(training(self.material.own)), _sha(self.material.choice.tolist()), self.bench.seed]
+        made = [VERSION, __version__, self._model(), trial and trial.sha256]
+        content = [params, fingerprint(self.material.own), rows, made]
         unit = Unit(key=_sha(content), check=NAME, version=VERSION, params=params, seed=self.bench.seed)
         kept = self.store.get(unit.key)
         if kept is None:
@@ -162,11 +165,13 @@ class Workshop:
 
     def _key(self, name: str) -> str:
         bench, train = self.bench, training(self.material.own)
-        subject = self.origin.subject
         rest = [bench.epochs, bench.batch_size, bench.learning_rate, bench.scratch, bench.seed, __version__]
         rows = [hashlib.sha256(part.tobytes()).hexdigest() for part in (self.material.learn, self.material.held)]
-        model = [subject.digest, sorted(subject.settings.items()), subject.device.type]
-        return _sha([name, model, fingerprint(train), asdict(bench.aim), rest, rows])
+        return _sha([name, self._model(), fingerprint(train), asdict(bench.aim), rest, rows])
+
+    def _model(self) -> list[Any]:
+        subject = self.origin.subject
+        return [subject.digest, sorted(subject.settings.items()), subject.device.type]
 
     def _params(self) -> dict[str, Any]:
         found: dict[str, Any] = asdict(self.bench.aim) | {"definition": str(self.bench.aim.definition)}

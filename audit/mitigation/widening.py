@@ -63,16 +63,18 @@ class _Rates:
     def interval(self) -> tuple[float, float, float]:
         """Value, low and high.
 
-        The largest difference grew by no more than any difference did over the widest one before, and by no less than
-        the widest one after did over any.
+        The largest difference after, whichever it is, grew by no more over the largest one before than over the widest
+        one observed, and than over its own two groups'; likewise from below.
         """
         (i, j), (k, m) = self.widest(self.after), self.widest(self.before)
         new, old = self.after[i] - self.after[j], self.before[k] - self.before[m]
         low, high = float(new - old), float(new - old)
         for one in range(len(self.stratum)):
             rest = self.others(one)
-            up = self.after[one] - self.after[rest] - old + self.reach(one, rest, k, m)
-            down = new - (self.before[one] - self.before[rest]) - self.reach(i, j, one, rest)
+            after, before = self.after[one] - self.after[rest], self.before[one] - self.before[rest]
+            own, reach = after - before, self.reach(one, rest, one, rest)
+            up = np.minimum(after - old + self.reach(one, rest, k, m), own + reach)
+            down = np.maximum(new - before - self.reach(i, j, one, rest), own - reach)
             low, high = min(low, float(down.min())), max(high, float(up.max()))
         return float(new - old), max(low, -1.0), min(high, 1.0)
 
