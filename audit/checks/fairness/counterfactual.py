@@ -38,19 +38,21 @@ class Counterfactual(Check):
 
     What it measures:
         Tables: every row gets each other value of a protected attribute, while all else stays. Texts: identity terms
-        (he, she, Muslim, Christian, ...) are exchanged with their grammar. Then: the share of answers that change; for
-        each group, the share of its members to whom membership gives the favourable answer less the share from whom it
-        takes it (net favour, an average over the other groups); and the mean effect of membership on the favourable probability (tables) or
-        log-odds (texts). In texts, every text that names one group more than others is taken in the version of each group.
+        (he, she, Muslim, Christian, ...) are exchanged with their grammar. Then: the share of rows whose answer at
+        least one other version changes; for each group, the share of its members to whom membership gives the
+        favourable answer less the share from whom it takes it (net favour, an average over the other groups); and the
+        mean effect of membership on the favourable probability (tables) or log-odds (texts). In texts, every text
+        that names one group more than others is taken in the version of each group.
     Why it matters:
         It asks who is treated differently because of the attribute alone, and in which direction. Group rates cannot say:
         they differ for many reasons, and can agree while individuals are treated unequally.
     How to read it:
         Net favour below 0: members lose by being members. Answers can change both ways and cancel out; the share that
-        changes shows it. P-values ask whether changes go one way (McNemar's mid-p for answers between two groups, random signs otherwise);
-        p-values and intervals of groups allow for all groups of all attributes. What stands in for the attribute is
-        not changed with it: no change here is no proof of fairness. Swapped texts can read oddly, which moves
-        scores by itself, though seldom one way; and what is found holds for these terms, not for all that a group is called.
+        changes shows it. P-values ask whether changes go one way (McNemar's mid-p for answers between two groups,
+        random signs otherwise); p-values and intervals of groups allow for all groups of all attributes. What stands
+        in for the attribute is not changed with it: no change here is no proof of fairness. Swapped texts can read
+        oddly, which moves scores by itself, though seldom one way; and what is found holds for these terms, not for
+        all that a group is called.
 
     References:
         Kusner et al. 2017 (counterfactual fairness); Garg et al. 2019 (counterfactual token fairness); Fagerland et al.

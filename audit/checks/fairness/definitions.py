@@ -163,7 +163,8 @@ def _defined(attribute: str, found: dict[str, Distance]) -> Table:
             )
             for name, one in found.items()
         ),
-        note="The intervals hold over all groups; significance holds over all definitions too (Holm).",
+        note="The group with the lower rate stands first. The intervals hold over all groups; significance holds over all "
+        "definitions too (Holm).",
     )
 
 

@@ -144,7 +144,8 @@ def _drawn(value: float, draws: Floats, n: int, unit: str = "", method: str = ""
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or not draws.size:
         return undefined("all have the same benefit, or nobody has any", n=n, unit=unit)
-    low, high = np.quantile(draws, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    # what a few hundred draws say of an end is not in its seventh decimal
+    low, high = np.quantile(draws, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]).round(6)
     method = method or f"multinomial bootstrap 95 % ({len(draws)} resamples)"
     return Estimate(
         value=value, low=min(float(low), value), high=max(float(high), value), n=n, method=method, unit=unit

@@ -43,7 +43,8 @@ SECTION = Section(
             "The error rate of the subgroup that surely fares worst is {} above that of all others.",
         ),
         Phrase(
-            "fairness.counterfactual/answers_changed@*", "With nothing but {slice} exchanged, {} of the answers change."
+            "fairness.counterfactual/answers_changed@*",
+            "Where nothing but {slice} is exchanged, {} of the answers change with at least one of its values.",
         ),
         Phrase(
             "fairness.calibration/calibration_gap@*",
