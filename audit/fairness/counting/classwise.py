@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audit.fairness.counting import rates
-from audit.fairness.inference import comparing as inference
+from audit.fairness.inference import rating
 from audit.statistics import LEVEL, undefined
 from reports.record import Estimate
 
@@ -22,7 +22,7 @@ def macro(cube: Cube, name: str) -> dict[Hashable, Estimate]:
     The classes share their rows, so their errors are not independent; the mean of the half-widths holds however they
     depend on each other.
     """
-    every = [inference.rate(cube.against(c), name) for c in cube.classes]
+    every = [rating.rate(cube.against(c), name) for c in cube.classes]
     out: dict[Hashable, Estimate] = {}
     for group in cube.groups:
         found = [each[group] for each in every]
@@ -47,7 +47,7 @@ def worst(cube: Cube, name: str) -> dict[Hashable, tuple[Any, Estimate]]:
     """See `Cube.worst`."""
     worse = max if name in rates.ERRORS else min
     k = len(cube.classes)
-    every = {c: inference.rate(cube.against(c), name, level=LEVEL ** (1 / k)) for c in cube.classes}
+    every = {c: rating.rate(cube.against(c), name, level=LEVEL ** (1 / k)) for c in cube.classes}
     out: dict[Hashable, tuple[Any, Estimate]] = {}
     for group in cube.groups:
         found = {c: each[group] for c, each in every.items() if each[group].value is not None}

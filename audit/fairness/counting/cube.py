@@ -16,7 +16,7 @@ from audit.fairness.counting.grouping import attributes
 from audit.fairness.counting.rates import Proportions
 from audit.fairness.counting.scanning import BATCH, fill
 from audit.fairness.counting.tally import Tally
-from audit.fairness.inference import comparing as inference
+from audit.fairness.inference import comparing, rating
 from audit.fairness.inference.comparing import Decision
 from audit.statistics import LEVEL
 from reports.record import Estimate
@@ -170,7 +170,7 @@ class Cube:
         Raises:
             DataError: the rate or the method is unknown.
         """
-        return inference.rate(self, name, method, level, simultaneous, seed)
+        return rating.rate(self, name, method, level, simultaneous, seed)
 
     def disparity(
         self,
@@ -194,7 +194,7 @@ class Cube:
         Raises:
             DataError: the rate, the kind or the reference is unknown.
         """
-        return inference.disparity(self, name, kind, reference, alpha)
+        return comparing.disparity(self, name, kind, reference, alpha)
 
     def test(
         self,
@@ -219,7 +219,7 @@ class Cube:
         Raises:
             DataError: the rate, the kind, the margin or the reference is unknown.
         """
-        return inference.test(self, name, margin, alpha, kind, reference)
+        return comparing.test(self, name, margin, alpha, kind, reference)
 
     def proportions(self, name: str) -> Proportions:
         """A rate of every group as hits over total.

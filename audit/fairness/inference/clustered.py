@@ -3,7 +3,8 @@
 Rows of one weight count once each. Weighted rows count by Kish's effective number. Where rows repeat people, or stand in
 other clusters, the variance is linearised over clusters (Binder 1983), the effective number is the one that would give a
 proportion that variance (Korn and Graubard 1998), and Student's t with one degree of freedom less than clusters takes the
-normal's place. For weights that go with the outcome, name every row a cluster of its own: that takes the same path.
+normal's place. Clusters with rows in several groups make these dependent; what compares groups then holds whatever the
+dependence (Bonferroni), which is wide. For weights that go with the outcome, name every row a cluster of its own: that takes the same path.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Intervals of rates, disparities between groups, and the test that gates them, all read off a cube."""
+"""Disparities between groups, and the test that gates them, read off a cube."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+from scipy import special
 
 from audit.errors import DataError, nearest
 from audit.fairness.counting import rates
-from audit.fairness.inference import bootstrap, intervals, parting
+from audit.fairness.inference import intervals, parting
 from audit.fairness.inference.clustered import Sample, sample
 from audit.fairness.inference.intervals import Floats
+from audit.fairness.inference.rating import between
 from audit.statistics import LEVEL, undefined
 from reports.record import Estimate, Outcome
 
@@ -41,68 +43,6 @@ class Decision(NamedTuple):
     reason: str
 
 
-def rate(
-    cube: Cube,
-    name: str,
-    method: str | None = None,
-    level: float = LEVEL,
-    simultaneous: bool = False,
-    seed: int = 0,
-    replicates: int = bootstrap.REPLICATES,
-) -> dict[Hashable, Estimate]:
-    """See `Cube.rate`."""
-    _between(level, "level")
-    if method is None:
-        # score intervals of many groups at once fall short far out in the tail; exact ones cannot
-        method = "clopper-pearson" if simultaneous else "wilson"
-    if method not in (*intervals.METHODS, bootstrap.NAME):
-        raise DataError(
-            f"Expected the name of an interval, found {method!r}{nearest(method, [*intervals.METHODS, bootstrap.NAME])}"
-        )
-    found = sample(cube, name)
-    seen = found.size > 0
-    # groups have rows of their own, so that independent intervals hold together with the product of their levels
-    each = level ** (1 / max(int(seen.sum()), 1)) if simultaneous else level
-    together = f", {int(seen.sum())} groups together" if simultaneous else ""
-    ends = _ends(cube, found, method, each, seed, replicates)
-    out: dict[Hashable, Estimate] = {}
-    for group, value, low, high, size, written in zip(
-        cube.groups, found.value, *ends[:2], found.size, ends[2], strict=True
-    ):
-        if size == 0:
-            reason = f"no rows to take the {name.replace('_', ' ')} over"
-            out[group] = undefined(cube.hidden.get(group, reason), unit="fraction")
-            continue
-        out[group] = Estimate(
-            value=float(value),
-            low=float(min(low, value)),
-            high=float(max(high, value)),
-            n=round(float(size)),
-            method=f"{written} {100 * level:g} %{together}",
-            unit="fraction",
-        )
-    return out
-
-
-def _ends(
-    cube: Cube, found: Sample, method: str, level: float, seed: int, replicates: int
-) -> tuple[Floats, Floats, list[str]]:
-    """Low, high and the method's name of each group; NaN where the rate is undefined."""
-    seen = found.size > 0
-    low, high = (np.full(len(seen), np.nan) for _ in range(2))
-    # a resample of equal rows has no spread: at 0 and 1 the exact interval takes the bootstrap's place
-    plain = seen & ((found.share == 0) | (found.share == 1)) if method == bootstrap.NAME else seen
-    fallback = "clopper-pearson" if method == bootstrap.NAME else method
-    low[plain], high[plain] = found.take(plain).ends(fallback, intervals.normal(level))
-    closed = intervals.WRITTEN[fallback] + ("" if found.freedom is None else " on clusters")
-    if method != bootstrap.NAME:
-        return low, high, [closed] * len(seen)
-    drawn = bootstrap.rate_ends(cube, found.name, level, seed, replicates)
-    resampled = bootstrap.written(cube, replicates)
-    low, high = np.where(plain, low, drawn[0]), np.where(plain, high, drawn[1])
-    return low, high, [closed if alone else resampled for alone in plain]
-
-
 class _Compared(NamedTuple):
     """A disparity and what `test` needs besides."""
 
@@ -111,7 +51,8 @@ class _Compared(NamedTuple):
     groups: Sample
     keys: tuple[Hashable, ...]
     reference: int | None
-    spreads: tuple[Floats, Floats]
+    #: none where clusters cross groups
+    spreads: tuple[Floats, ...]
     farthest: parting.Farthest
 
 
@@ -146,7 +87,7 @@ def test(
     assert e.value is not None and e.low is not None and e.high is not None
     beyond, within = (e.low > margin, e.high <= margin) if kind == "difference" else (e.high < margin, e.low >= margin)
     parted = _parted(found, kind, margin)
-    p = max(parting.alarm(parted.c, spread, found.reference) for spread in found.spreads) if parted.c > 0 else 1.0
+    p = _alarm(found, parted.c) if parted.c > 0 else 1.0
     pair = parted if beyond else found.farthest
     low, high = found.keys[pair.low], found.keys[pair.high]
     groups = (high, low) if name in rates.ERRORS else (low, high)
@@ -163,7 +104,7 @@ def _compare(cube: Cube, name: str, kind: Kind, reference: Hashable | None, alph
         raise DataError(
             f"Expected a group as reference, found {reference!r}{nearest(str(reference), map(str, cube.groups))}"
         )
-    _between(alpha, "alpha")
+    between(alpha, "alpha")
     everyone = sample(cube, name)
     n = round(float(everyone.size.sum()))
     seen = everyone.size > 0
@@ -176,12 +117,20 @@ def _compare(cube: Cube, name: str, kind: Kind, reference: Hashable | None, alph
     if kind == "ratio" and not groups.value.any():
         return undefined("the rate is 0 in every group", n=n)
     at = None if reference is None else keys.index(reference)
-    spreads = _spreads(groups, kind)
-    c = max(parting.critical(spread, alpha, at) for spread in spreads)
-    far = _farthest(groups, kind, at, intervals.normal(1 - alpha))
+    if cube.crossing:
+        spreads: tuple[Floats, ...] = ()
+        c = intervals.normal(1 - alpha / len(keys))
+        # whatever the dependence, a + b holds where the limits do at half the error; it is at most sqrt(2) hypot(a, b)
+        far = _farthest(groups, kind, at, intervals.normal(1 - alpha / 2), np.sqrt(2))
+    else:
+        spreads = _spreads(groups, kind)
+        c = max(parting.critical(spread, alpha, at) for spread in spreads)
+        far = _farthest(groups, kind, at, intervals.normal(1 - alpha))
     near = [(parting.lowest_high(bottom, c), parting.highest_low(top, c)) for bottom, top in _sides(groups, at)]
     against = f"the other {len(keys) - 1}" if at is not None else f"{len(keys)} groups"
     method = f"mid-p limits that stand apart, {against} at once, and Newcombe's farthest limit, {100 * (1 - alpha):g} %"
+    if cube.crossing:
+        method += f", Bonferroni for {cube.crossing} clusters that cross groups"
     value, low, high = _interval(groups, kind, at, near, far)
     unit = "fraction" if kind == "difference" else ""
     estimate = Estimate(value=value, low=min(low, value), high=max(high, value), n=n, method=method, unit=unit)
@@ -218,7 +167,7 @@ def _spreads(groups: Sample, kind: Kind) -> tuple[Floats, Floats]:
     return 1 / np.sqrt(groups.size), own if kind == "difference" else own / ((high + low) / 2)
 
 
-def _farthest(groups: Sample, kind: Kind, reference: int | None, z: float) -> parting.Farthest:
+def _farthest(groups: Sample, kind: Kind, reference: int | None, z: float, stretch: float = 1.0) -> parting.Farthest:
     """How far the groups may lie apart: as a difference, or as minus the logarithm of a ratio.
 
     If the disparity is beyond a margin, then one pair is; that pair's own limit is within it with chance at most alpha / 2,
@@ -227,7 +176,7 @@ def _farthest(groups: Sample, kind: Kind, reference: int | None, z: float) -> pa
     low, high = groups.ends("mid-p", z)
     p = groups.value
     if kind == "difference":
-        return parting.farthest(p, p - low, high - p, reference)
+        return parting.farthest(p, stretch * (p - low), stretch * (high - p), reference)
     if (p == 0).any():
         lowest, highest = int(p.argmin()), int(p.argmax())
         if reference is not None:
@@ -235,7 +184,15 @@ def _farthest(groups: Sample, kind: Kind, reference: int | None, z: float) -> pa
         return parting.Farthest(np.inf, lowest, highest)
     # limits of a logarithm are logarithms of limits (Zou and Donner 2008)
     with np.errstate(divide="ignore"):
-        return parting.farthest(np.log(p), np.log(p) - np.log(low), np.log(high) - np.log(p), reference)
+        down, up = np.log(p) - np.log(low), np.log(high) - np.log(p)
+    return parting.farthest(np.log(p), stretch * down, stretch * up, reference)
+
+
+def _alarm(found: _Compared, c: float) -> float:
+    """Chance that intervals at critical value c do not all meet; Bonferroni's bound where clusters cross groups."""
+    if found.spreads:
+        return max(parting.alarm(c, spread, found.reference) for spread in found.spreads)
+    return float(min(1.0, 2 * len(found.keys) * special.ndtr(-c)))
 
 
 def _sides(groups: Sample, reference: int | None) -> list[tuple[Sample, Sample]]:
@@ -286,8 +243,3 @@ def _reason(
         shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         return f"{what} is {seen}, but the rate is undefined for {shown}."
     return f"{what} is {seen}, which leaves open whether it is beyond {bound}; {pair} may be the farthest apart."
-
-
-def _between(value: float, name: str) -> None:
-    if not 0 < value < 1:
-        raise DataError(f"Expected {name} to be a number between 0 and 1, found {value!r}.")

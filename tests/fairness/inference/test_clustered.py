@@ -124,3 +124,27 @@ def test_balanced_accuracy_is_covered_by_enumeration(method):
     for p, q in ((0.5, 0.5), (0.8, 0.7), (0.95, 0.6), (0.3, 0.99)):
         inside = (low <= (p + q) / 2) & (high >= (p + q) / 2)
         assert (stats.binom.pmf(a, m, p) * stats.binom.pmf(b, n, q))[inside].sum() >= 0.93
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_people_in_several_groups_do_not_raise_the_alarm(sign):
+    rng = np.random.default_rng(0)
+    who = np.tile(np.repeat(np.arange(50), 4), 2)
+    group = np.repeat(["a", "b"], 200)
+    alarms = 0
+    for _ in range(100):
+        own = 2 * rng.standard_normal(50)
+        # one group's answers go with the other's, or against them
+        answer = (np.r_[own[who[:200]], sign * own[who[200:]]] + rng.standard_normal(400) > 0).astype(int)
+        cube = Cube.count(answer, answer, group, clusters=who)
+        found = cube.test("selection_rate", margin=0.0)
+        alarms += found.outcome is Outcome.FAIL
+        assert (found.p < 0.05) == (found.outcome is Outcome.FAIL)
+        assert "50 clusters that cross" in found.disparity.method
+    assert alarms <= 5
+    # one pair of two groups: wider than were their people others
+    apart = Cube.count(answer, answer, group, clusters=who + 50 * (group == "b"))
+    wide, narrow = cube.disparity("selection_rate"), apart.disparity("selection_rate")
+    assert wide.low <= narrow.low and wide.high >= narrow.high
+    wide, narrow = (c.rate("selection_rate", simultaneous=True)["a"] for c in (cube, apart))
+    assert wide.high - wide.low > narrow.high - narrow.low
