@@ -47,8 +47,8 @@ class Subgroups(Check):
         A model that is fair to each attribute by itself can fail people at an intersection that nobody thought of.
     How to read it:
         The difference is that of the rows that had no part in choosing the subgroup; the one seen when it was chosen is
-        always flattered. Intervals hold for all candidates at once: at most one audit in twenty confirms anything where
-        nothing is. A subgroup that says nothing beyond one already listed is folded into it. What was not confirmed is
+        always flattered. Intervals hold for all candidates at once: where nothing is, at most one search in twenty confirms
+        anything, and there are two, one for errors and one for denials. A subgroup that says nothing beyond one already listed is folded into it. What was not confirmed is
         not proven fair: the last table says how large an excess had to be to be found.
 
     References:

@@ -49,6 +49,8 @@ class Unknown(Check):
         if not data.groups:
             return NO_GROUPS
         if not _lacking(data):
+            if any(None in set(values.tolist()) for values in data.groups.values()):
+                return "a protected attribute is missing, but in all rows, or in so few that they are told with others"
             return f"no row lacks a protected attribute ({', '.join(data.groups)})"
         return None
 

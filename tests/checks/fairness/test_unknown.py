@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+
+import numpy as np
 
 from audit.checks.fairness.unknown import Unknown
 from tests.checks.fairness.judged import people, regions, run
@@ -27,6 +30,15 @@ def test_half_unknown_leaves_everything_open():
 
 def test_nothing_missing_is_skipped_with_the_reason():
     assert "sex, age" in Unknown().skip_reason(*people())
+
+
+def test_who_lacks_it_is_not_denied_where_nothing_can_be_said():
+    subject, data = people()
+    for values, smallest in (([None] * len(data), 0), ([None] * 3 + ["a", "b"] * (len(data) // 2 - 1), 5)):
+        column = np.array(values + ["a"] * (len(data) - len(values)), dtype=object)
+        reason = Unknown().skip_reason(subject, replace(data, groups={"sex": column}, smallest_group=smallest))
+        assert reason is not None
+        assert reason.startswith("a protected attribute is missing")
 
 
 def test_hundreds_of_groups_stay_small():
