@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+import torch
+
 from audit.errors import ModelError
 from audit.loading import post_processor
 from audit.loading.assembly import Request, assemble
@@ -18,7 +20,6 @@ from audit.loading.transformers_folder import text_capabilities
 from audit.loading.wrapping import Wrapped
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from audit.loading.post_processor import Base
@@ -35,6 +36,10 @@ def assemble_processed(request: Request) -> Subject:
     base = document.base
     _refuse_others(request, base)
     for name, value in tensors.items():
+        if value.dtype != torch.float32:
+            raise ModelError(
+                f"Expected numbers of torch.float32 in {request.path}, found {value.dtype} in {name!r}; write it again."
+            )
         if not bool(value.isfinite().all()):
             raise ModelError(
                 f"Expected finite numbers in {request.path}, found NaN or infinity in {name!r}; write it again."
@@ -52,6 +57,11 @@ def assemble_processed(request: Request) -> Subject:
             root=request.path.parent,
         )
     )
+    if document.settings.get("classes", len(base.classes)) != len(base.classes):
+        raise ModelError(
+            f"Expected a post-processor for {len(base.classes)} classes, found {document.settings['classes']!r} in "
+            f"{request.path}; write it again."
+        )
     from audit.mitigation.processors import attach
     from audit.mitigation.remedy import Processor
 

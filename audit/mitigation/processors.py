@@ -155,8 +155,22 @@ def _attached(processor: Processor, tensors: dict[str, Tensor], model: nn.Module
         if processor.kind == "mixture":
             return _mixed(model, str(settings["layer"]), int(settings["favourable"]), tensors)
         reader, classes = Reader.of(settings["reader"]), int(settings["classes"])
+        shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+        lines, row = (reader.groups + 1,), (reader.width,)
+        fits: dict[str, tuple[int, ...]] = {"scale": lines, "shift": lines}
+        if processor.kind == "decorrelated":
+            fits = {"moves": lines + row, "fill": row, "own": row}
+        if shapes != fits:
+            raise ModelError(
+                f"Expected tensors of shapes {fits}, found {shapes}; try the file that `audit mitigate` wrote."
+            )
         if processor.kind == "grouped":
-            inner: nn.Module = Grouped(model, reader, int(settings["favourable"]), **tensors)
+            favourable = int(settings["favourable"])
+            if not 0 <= favourable < classes:
+                raise ModelError(
+                    f"Expected a favourable class below {classes}, found {favourable}; try writing it again."
+                )
+            inner: nn.Module = Grouped(model, reader, favourable, **tensors)
         else:
             inner = Decorrelated(model, reader, **tensors)
     except (KeyError, TypeError) as error:

@@ -66,6 +66,16 @@ class Reader:
     table: tuple[int, ...]
     groups: int
 
+    def __post_init__(self) -> None:
+        cells = prod(place.levels for place in self.places)
+        whole = [self.width, self.groups, *self.table, *(c for place in self.places for c in place.columns)]
+        if not all(type(number) is int and number >= 0 for number in whole):
+            raise ValueError("a reader's width, groups, table and columns are whole numbers of at least 0")
+        if not self.places or cells > _CELLS or len(self.table) != cells or max(self.table) > self.groups:
+            raise ValueError(
+                f"a reader of {cells} combinations has a table of {len(self.table)}, or unknown groups in it"
+            )
+
     @classmethod
     def learn(
         cls,

@@ -193,7 +193,7 @@ def test_numbers_that_are_none_are_refused(written):
 
 def test_tensors_of_other_shapes_are_refused(written):
     path = written(tensors={"scale": torch.ones(2), "shift": torch.ones(3)})
-    with pytest.raises(ModelError, match="fits the checkpoint"):
+    with pytest.raises(ModelError, match="of shapes"):
         audit.load(path, device="cpu")
 
 
@@ -243,3 +243,38 @@ def test_a_factory_of_an_installed_package_is_run_only_where_the_caller_names_it
     with pytest.raises(ModelError, match="factory='tests"):
         audit.load(path, device="cpu")
     assert audit.load(path, device="cpu", factory="tests.loading.conftest:network").classes == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s.update(favourable=3),
+        lambda s: s.update(favourable=-1),
+        lambda s: s.update(classes=10**9),
+        lambda s: s["reader"].update(table=[0]),
+        lambda s: s["reader"].update(table=[0, 1, 99]),
+        lambda s: s["reader"].update(table=[0.0, 1.0, 2.0]),
+        lambda s: s["reader"].update(groups=5),
+        lambda s: s["reader"].update(width=-4),
+        lambda s: s["reader"].update(places=[]),
+        lambda s: s["reader"].update(places=s["reader"]["places"] * 24),
+        lambda s: s["reader"]["places"][0].update(columns=[-1, -2]),
+    ],
+)
+def test_settings_that_say_what_cannot_be_are_refused_before_a_row_is_seen(written, reader, change):
+    settings = {"reader": json.loads(json.dumps(reader.plain())), "classes": 3, "favourable": 2}
+    change(settings)
+    with pytest.raises(ModelError):
+        audit.load(written(settings=settings))
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 1), (4,)])
+def test_tensors_of_another_shape_are_refused(written, shape):
+    with pytest.raises(ModelError, match="shapes"):
+        audit.load(written({"scale": torch.ones(shape), "shift": torch.zeros(shape)}))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64, torch.float8_e4m3fn])
+def test_numbers_of_another_kind_are_refused(written, dtype):
+    with pytest.raises(ModelError, match="Expected numbers of"):
+        audit.load(written({"scale": torch.ones(3).to(dtype), "shift": torch.zeros(3).to(dtype)}))

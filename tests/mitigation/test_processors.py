@@ -170,7 +170,7 @@ def test_what_does_not_fit_is_refused():
         attach(Processor("groupd", {}, {}), base)
     with pytest.raises(ModelError, match=r"settings and tensors of a grouped.*'reader'"):
         attach(Processor("grouped", {}, {}), base)
-    with pytest.raises(ModelError, match=r"settings and tensors of a grouped.*scale"):
+    with pytest.raises(ModelError, match=r"tensors of shapes .*scale"):
         attach(Processor("grouped", grouped().settings, {"shift": torch.zeros(3)}), base)
     with pytest.raises(ModelError, match=r"linear layer of 8 inputs called '1' in the model, found Tanh"):
         attach(Processor("mixture", {"layer": "1", "favourable": 1}, mixture().tensors), base)
