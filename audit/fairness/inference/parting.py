@@ -71,7 +71,8 @@ def _critical(spread: bytes, alpha: float, reference: int | None) -> float:
 def highest_low(groups: Sample, c: float) -> float:
     """The highest of the groups' lower mid-p limits at critical value c."""
     top = float(groups.value.max())
-    if top == 0:
+    # few clusters may reach no limit inside
+    if top == 0 or float(groups.score(0.0).max()) <= c:
         return 0.0
     return float(optimize.brentq(lambda rate: float(groups.score(rate).max()) - c, 0.0, top, xtol=1e-15))
 
@@ -79,7 +80,7 @@ def highest_low(groups: Sample, c: float) -> float:
 def lowest_high(groups: Sample, c: float) -> float:
     """The lowest of the groups' upper mid-p limits at critical value c."""
     bottom = float(groups.value.min())
-    if bottom == 1:
+    if bottom == 1 or float(groups.score(1.0).min()) >= -c:
         return 1.0
     return float(optimize.brentq(lambda rate: float(groups.score(rate).min()) + c, bottom, 1.0, xtol=1e-15))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,14 +70,16 @@ def calibration_gap(scores: Scores, z: float, seed: int = 0) -> Limits:
     """Mean score minus true share, "calibration in the large": positive where the scores expect too much."""
     check(scores)
     total = scores.sums.sum((1, 2)) - scores.counts[:, 1].sum(1)
-    return _mean(scores, total, _cell_means(scores) - np.array([0.0, 1.0])[:, None], z, "mean difference", "fraction")
+    found = _mean(scores, total, _cell_means(scores) - np.array([0.0, 1.0])[:, None], z, "mean difference", "fraction")
+    return widened(found, unseen(scores, z), -1.0)
 
 
 def brier(scores: Scores, z: float, seed: int = 0) -> Limits:
     """Mean squared difference between score and truth (Brier 1950), of the positive class alone."""
     check(scores)
     total = scores.quadratic.sum(1) - 2 * scores.sums[:, 1].sum(1) + scores.counts[:, 1].sum(1)
-    return _mean(scores, total, (_cell_means(scores) - np.array([0.0, 1.0])[:, None]) ** 2, z, "mean", "", 0.0)
+    found = _mean(scores, total, (_cell_means(scores) - np.array([0.0, 1.0])[:, None]) ** 2, z, "mean", "")
+    return widened(found, unseen(scores, z), 0.0)
 
 
 def calibration_slope(scores: Scores, z: float, seed: int = 0) -> Limits:
@@ -138,6 +140,22 @@ def curve(scores: Scores, bins: int = 10, least: int = 20, together: int = 1) ->
     return out
 
 
+def widened(found: Limits, by: Floats, least: float) -> Limits:
+    """Limits further apart on both sides; within `least` and 1, where the value is, if they moved."""
+    low, high = np.maximum(found.low - by, least), np.where(by > 0, np.minimum(found.high + by, 1), found.high)
+    return replace(found, low=low, high=high)
+
+
+def unseen(scores: Scores, z: float) -> Floats:
+    """(g,) share that a class may have of whom the group has no row (Wilson's limit); 0 where it has rows of both.
+
+    Neither a standard deviation nor a resample knows of a class that is not there.
+    """
+    n = _effective(scores)
+    alone = (scores.counts.sum(2) == 0).any(1) & (n > 0)
+    return np.where(alone, intervals.wilson(np.zeros_like(n), np.maximum(n, 1.0), z)[1], 0.0)
+
+
 def _cell_means(scores: Scores) -> Floats:
     """(g, 2, bins) mean score of each cell; 0 where it is empty."""
     return divided(scores.sums, scores.counts)
@@ -148,9 +166,7 @@ def _effective(scores: Scores) -> Floats:
     return divided(total**2, squares)
 
 
-def _mean(
-    scores: Scores, total: Floats, of_cell: Floats, z: float, method: str, unit: str, least: float = -np.inf
-) -> Limits:
+def _mean(scores: Scores, total: Floats, of_cell: Floats, z: float, method: str, unit: str) -> Limits:
     """A mean over rows, its spread taken between cells, with Student's t at the level of z.
 
     Args:
@@ -160,16 +176,13 @@ def _mean(
         z: critical value of the normal.
         method: how the value is called.
         unit: its unit.
-        least: below it no limit lies.
     """
     weight, n = scores.counts.sum((1, 2)), _effective(scores)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = np.where(n > 1, total / weight, np.nan)
         spread = (scores.squares * (of_cell - value[:, None, None]) ** 2).sum((1, 2)) / weight**2 * n / (n - 1)
     half = student(z, n - 1) * np.sqrt(spread)
-    return Limits(
-        value, np.maximum(value - half, least), value + half, n, "needs at least 2 rows", f"{method}, Student t", unit
-    )
+    return Limits(value, value - half, value + half, n, "needs at least 2 rows", f"{method}, Student t", unit)
 
 
 def student(z: float, freedom: Floats) -> Floats:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from audit.fairness.counting.columns import divided
+from audit.fairness.inference import intervals
 from audit.fairness.scoring import binning, ranking, reliability
 from audit.fairness.scoring.spread import Limits
 
@@ -158,7 +159,7 @@ def calibration_error(scores: Scores, z: float, seed: int = 0) -> Limits:
     bias = found.mean - found.value
     half = z * np.hypot(found.spread, bias)
     by_chance = found.value <= found.chance_mean + z * found.chance_spread
-    return Limits(
+    limits = Limits(
         value=found.value,
         low=np.where(by_chance, 0.0, np.maximum(found.value - bias - half, 0)),
         high=np.minimum(found.value - bias + half, 1),
@@ -167,6 +168,7 @@ def calibration_error(scores: Scores, z: float, seed: int = 0) -> Limits:
         method="bias-corrected bootstrap",
         unit="fraction",
     )
+    return reliability.widened(limits, reliability.unseen(scores, z), 0.0)
 
 
 def squared_calibration_error(scores: Scores, z: float, seed: int = 0) -> Limits:
@@ -174,7 +176,7 @@ def squared_calibration_error(scores: Scores, z: float, seed: int = 0) -> Limits
     reliability.check(scores)
     found = _draws(scores, "squared", Histogram.squared, seed)
     low, by_chance = found.value - z * found.spread, found.value <= found.chance_mean + z * found.chance_spread
-    return Limits(
+    limits = Limits(
         value=found.value,
         low=np.where(by_chance, np.minimum(low, 0), low),
         high=found.value + z * found.spread,
@@ -182,6 +184,9 @@ def squared_calibration_error(scores: Scores, z: float, seed: int = 0) -> Limits
         reason=FEW,
         method="debiased, bootstrap",
     )
+    # a gap d that may be off by u has a square that may be off by 2 d u + u^2
+    by = reliability.unseen(scores, z)
+    return reliability.widened(limits, by * (2 * np.sqrt(np.clip(np.nan_to_num(found.value), 0, 1)) + by), -1.0)
 
 
 def average_precision(scores: Scores, z: float, seed: int = 0) -> Limits:
@@ -198,6 +203,9 @@ def average_precision(scores: Scores, z: float, seed: int = 0) -> Limits:
         # the cells are joined for the limits only, not for the value
         shift = value - expit(found.value)
         low, high = expit(found.value - half) + shift - down, expit(found.value + half) + shift + up
+        # where every resample is in perfect order, nothing is known but that so many positive rows were
+        positives = scores.counts[:, 1].sum(1) ** 2 / scores.squares[:, 1].sum(1)
+        low = np.where(found.spread > 1e-9, low, np.minimum(low, intervals.wilson(value, positives, z)[0] - down))
     return Limits(
         value=np.where(both, value, np.nan),
         low=np.clip(np.minimum(low, value), 0, 1),

@@ -148,3 +148,12 @@ def test_people_in_several_groups_do_not_raise_the_alarm(sign):
     assert wide.low <= narrow.low and wide.high >= narrow.high
     wide, narrow = (c.rate("selection_rate", simultaneous=True)["a"] for c in (cube, apart))
     assert wide.high - wide.low > narrow.high - narrow.low
+
+
+def test_one_cluster_says_nothing():
+    cube = Cube.count([0, 1] * 50, [0, 1] * 50, ["a", "b"] * 50, clusters=[7] * 100)
+    found = cube.test("selection_rate")
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert (found.disparity.low, found.disparity.high) == (0.0, 1.0)
+    many = Cube.count([0, 1, 1, 0] * 30, [0, 1, 1, 0] * 30, ["a", "b", "c"] * 40, clusters=[1, 2, 3] * 40)
+    assert many.test("selection_rate").outcome is Outcome.INSUFFICIENT

@@ -189,6 +189,18 @@ def test_how_rows_are_cut_into_batches_changes_nothing():
         Scores.scan([whole.slice(38), whole.slice(38)], label="y", score="s", groups="g")
 
 
+def test_what_few_rows_do_not_show_is_not_taken_for_certain():
+    for n in (2, 10, 40):
+        found = Scores.count(np.arange(2 * n) % 2, np.tile([0.1, 0.9], n), ["a"] * 2 * n).measure("average_precision")
+        # n positive rows in perfect order: Wilson's limit of n out of n
+        assert found["a"].low == pytest.approx(n / (n + 1.959964**2), abs=1e-6)
+    for name in ("calibration_gap", "calibration_error", "brier"):
+        for y in (0, 1):
+            # one class only: the other may have some share all the same
+            found = Scores.count([y] * 20, [0.2, 0.21] * 10, ["a"] * 20, classes=[0, 1]).measure(name)["a"]
+            assert found.high - found.low > 1.959964**2 / (20 + 1.959964**2) > 0.16
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
