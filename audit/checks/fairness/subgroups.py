@@ -203,7 +203,8 @@ def _listed(side: Side, found: Search, shown: list[Subgroup]) -> Table:
         ),
         rows=tuple(rows),
         note=f"{len(found.confirmed)} confirmed, {len(shown)} shown. Rates and differences are of the rows that did not "
-        "choose the subgroup; 'of all such errors' is how many there would not be at the others' rate.",
+        "choose the subgroup; 'of all such errors' is the share that would not happen at the others' rate; 'folded in' "
+        "are combinations that say nothing more.",
     )
 
 
@@ -214,7 +215,7 @@ def _power(side: Side, found: Search) -> list[Table]:
     for share in SUPPORTS:
         excess = found.detectable(share)
         said = "none, it is too small" if excess is None else f"{100 * excess:+.1f} points"
-        rows.append((f"{share:.0%}", round(share * (found.discovery + found.held_out)), said))
+        rows.append((f"{100 * share:g} %", round(share * (found.discovery + found.held_out)), said))
     return [
         Table(
             title=f"Smallest excess that four of five such audits find: {side.words}",
