@@ -73,11 +73,11 @@ class Disparity(Check):
         found: dict[tuple[str, str], Decision] = {}
         for attribute, cube in cubes(subject, data, self.depth).items():
             for definition, rate in DEFINITIONS.items():
-                pair = {kind: cube.disparity(rate, kind) for kind in KINDS}
                 decision = cube.test(rate, margin=0.0, alpha=self.alpha)
                 found[attribute, definition] = decision._replace(groups=lower_first(decision.groups, cube, rate))
-                estimates |= {f"{definition}_{kind}@{attribute}": pair[kind] for kind in KINDS}
-                gap = pair["difference"]
+                gap = decision.disparity
+                estimates[f"{definition}_difference@{attribute}"] = gap
+                estimates[f"{definition}_ratio@{attribute}"] = cube.disparity(rate, "ratio", alpha=self.alpha)
                 if gap.value is not None:
                     words = definition.replace("_", " ")
                     bars.append(Bar(label=words, value=gap.value, low=gap.low, high=gap.high, series=attribute))
