@@ -236,8 +236,10 @@ class Scores:
         """The cube of the rule "score >= threshold" (`strict`: "score > threshold"), as if its predictions were counted.
 
         Raises:
-            DataError: rows of one bin lie on both sides, so that the counts are not known.
+            DataError: rows of one bin lie on both sides, so that the counts are not known; or it is NaN.
         """
+        if np.isnan(threshold):
+            raise DataError(f"Expected threshold to be a number, found {threshold!r}.")
         t = np.nextafter(threshold, np.inf) if strict else float(threshold)
         place = int(np.searchsorted(self.edges, t, side="left"))
         # edges[place - 1] < t <= edges[place]: bins above `place` are selected, bin `place` may hold both kinds

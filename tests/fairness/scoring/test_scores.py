@@ -230,6 +230,8 @@ def test_bad_input_is_refused_by_name(change, message):
 def test_scores_that_are_no_probabilities_and_unknown_names_are_refused():
     y, s, g, _ = rows(100)
     scores = Scores.count(y, 10 * s, g)
+    with pytest.raises(DataError, match="threshold to be a number"):
+        scores.at(float("nan"))
     assert scores.measure("auc")[0].value is not None
     for name in ("calibration_gap", "calibration_error", "brier", "calibration_slope", "squared_calibration_error"):
         with pytest.raises(DataError, match=r"probabilities in \[0, 1\]"):
