@@ -91,7 +91,8 @@ def test(
     pair = parted if beyond else found.farthest
     low, high = found.keys[pair.low], found.keys[pair.high]
     groups = (high, low) if name in rates.ERRORS else (low, high)
-    missing = [str(key) for key in cube.groups if key not in set(found.keys)]
+    seen = set(found.keys)
+    missing = [str(key) for key in cube.groups if key not in seen]
     outcome = Outcome.FAIL if beyond else Outcome.PASS if within and not missing else Outcome.INSUFFICIENT
     return Decision(outcome, e, p, groups, _reason(outcome, name, kind, margin, e, p, groups, missing))
 
