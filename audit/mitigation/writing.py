@@ -111,6 +111,7 @@ def install(source: Path, out: Path) -> None:
         except OSError:
             shutil.copyfile(file, part)
         part.replace(target)
+        part.unlink(missing_ok=True)  # two names of one file: nothing was renamed
 
 
 def write_audit(

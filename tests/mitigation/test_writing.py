@@ -10,7 +10,7 @@ import torch
 
 import audit
 from audit.loading.processed import around
-from audit.mitigation import aim_of
+from audit.mitigation import aim_of, writing
 from audit.mitigation.applying import apply
 from audit.mitigation.material import gather
 from audit.mitigation.methods import NAMES
@@ -120,3 +120,11 @@ def test_other_outputs_and_normalisation_are_inside(ready, biased, tmp_path):
     groups = material.reader.codes(material.wide.inputs)
     for group in np.unique(groups):
         assert np.ptp(shifts[groups == group]) < 1e-4
+
+
+def test_what_is_installed_twice_leaves_nothing_behind(tmp_path):
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "model.py").write_text("x = 1\n")
+    for _ in range(2):
+        writing.install(tmp_path / "from", tmp_path / "to")
+    assert [file.name for file in (tmp_path / "to").iterdir()] == ["model.py"]

@@ -26,8 +26,9 @@ class Mitigation(Check):
     """What would mend the difference between groups.
 
     What it measures:
-        What the cheap remedies would do, those that leave the network as it is: thresholds by group, calibration by
-        group, a fairer last layer, and taking from the inputs what the group tells of them. Each is learnt on training
+        What the cheap remedies would do: thresholds by group, calibration by group and a fairer last layer, which leave
+        the rest of the network as it is, and, except at quick effort, taking from the inputs what the group tells of
+        them, after which the network is trained on for a while. Each is learnt on training
         rows and measured on the test rows: the difference between groups that is left, and what it costs in accuracy.
         The headline is the remedy with the smallest difference on training rows set aside to choose on.
     Why it matters:
