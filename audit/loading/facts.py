@@ -54,7 +54,9 @@ def look(path: str | Path) -> ModelFacts:
         from audit.loading.post_processor import read_document
 
         base = read_document(path).base
-        return ModelFacts(kind, tuple(base.classes), Modality(base.modality), len(base.classes))
+        return ModelFacts(
+            kind, tuple(base.classes), Modality(base.modality), len(base.classes), base.factory is not None
+        )
     if kind is Format.SAFETENSORS:
         return _of_weights(kind, {name: entry["shape"] for name, entry in safetensors_header(path).items()})
     if kind in (Format.TORCH, Format.PICKLE):

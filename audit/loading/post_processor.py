@@ -154,27 +154,23 @@ def base_path(path: Path, document: Document) -> Path:
     return path.parent / document.base.file
 
 
-def factory_of(path: Path, base: Base, given: object) -> Any:
-    """The factory to build the base with: the one inside, if its modules lie beside; else the caller must name it too.
-
-    A file could name any function of any installed package, and loading it would call that function.
+def factory_of(path: Path, base: Base, given: object) -> str | None:
+    """The factory to build the base with, which the caller must name: it is code, and a file does not run any unasked.
 
     Raises:
         ModelError: the caller names another one, or none where one is needed.
     """
-    if given is not None and given != base.factory:
-        raise ModelError(
-            f"Expected the factory of the post-processor {path}, {base.factory!r}, found {given!r}; try leaving it out."
-        )
-    if base.factory is None or given is not None:
+    if given == base.factory:
         return base.factory
-    module = base.factory.partition(":")[0].replace(".", "/")
-    if not {f"{module}.py", f"{module}/__init__.py"} & base.modules.keys():
+    if given is None:
         raise ModelError(
-            f"Expected the module of the factory {base.factory!r} beside {path}, found none; to run it from an installed "
-            f"package, try factory={base.factory!r}."
+            f"Expected to be told to run the factory of the post-processor {path}, which builds the network inside, found "
+            f"none; if you trust that folder, try factory={base.factory!r}."
         )
-    return base.factory
+    raise ModelError(
+        f"Expected the factory of the post-processor {path}, {base.factory!r}, found {given!r}; try "
+        f"{'leaving it out' if base.factory is None else 'that one'}."
+    )
 
 
 def _unchanged(path: Path, name: str, sha256: str, what: str) -> None:

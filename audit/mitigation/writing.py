@@ -12,7 +12,6 @@ from audit.datasets.encoding import Categorical, Encoder, Numeric, read_encoder
 from audit.loading import load
 from audit.loading import post_processor as files
 from audit.loading.digest import digest
-from audit.loading.factory import local_files
 from audit.rewriting import WEIGHTS, copy, copy_modules, write_model, write_plan
 
 if TYPE_CHECKING:
@@ -131,9 +130,6 @@ def write_audit(
     changes: dict[str, object] = {}
     if files.is_one(out / checkpoint):
         changes = {f"model__{key}": None for key in ("output", "mean", "std", "classes", "modality")}
-        factory = plan.model.factory
-        if factory and local_files(factory, origin.root):
-            changes["model__factory"] = None
     if added and reads:
         assert plan.data.encoder is not None
         encoder = Encoder(features=(*read_encoder(plan.data.encoder).features, *added))

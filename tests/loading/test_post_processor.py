@@ -30,6 +30,7 @@ def build():
         torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(8, 3)
     )
 """
+BUILD = "shape:build"
 SHIFT = torch.tensor([0.5, -0.25, 0.125])
 
 
@@ -74,14 +75,14 @@ def grouped(inputs, members):
     return torch.cat([inputs, torch.nn.functional.one_hot(members, 3)[:, :2].float()], 1)
 
 
-def test_it_loads_without_further_arguments_and_adds_the_groups_shift(written, net, inputs):
+def test_it_knows_its_base_and_adds_the_groups_shift(written, net, inputs):
     path = written()
     assert sniff(path) is Format.POST_PROCESSOR
     facts = look(path)
     assert (facts.classes, facts.modality, facts.outputs, facts.needs_factory) == (
-        ("a", "b", "c"), Modality.TABULAR, 3, False,
+        ("a", "b", "c"), Modality.TABULAR, 3, True,
     )  # fmt: skip
-    subject = audit.load(path, device="cpu")
+    subject = audit.load(path, device="cpu", factory=BUILD)
     assert subject.format == "post-processor" and subject.classes == ("a", "b", "c")
     members = torch.arange(11) % 3  # the third kind has no column set
     found = subject.predict(grouped(inputs, members)).log_softmax(1)
@@ -91,7 +92,7 @@ def test_it_loads_without_further_arguments_and_adds_the_groups_shift(written, n
     content = path.read_bytes()
     assert written().read_bytes() == content
     # and the same bits from a second load
-    again = audit.load(path, device="cpu").predict(grouped(inputs, members))
+    again = audit.load(path, device="cpu", factory=BUILD).predict(grouped(inputs, members))
     assert torch.equal(again, subject.predict(grouped(inputs, members)))
 
 
@@ -107,7 +108,7 @@ def test_the_base_may_be_of_another_format(written, tmp_path, net, inputs, expor
     changes = {"file": "base.any", "sha256": digest(tmp_path / "base.any")}
     if kind is not Format.TORCH:
         changes |= {"factory": None, "modules": {}}
-    subject = audit.load(written(base=changes), device="cpu")
+    subject = audit.load(written(base=changes), device="cpu", factory=changes.get("factory", BUILD))
     members = torch.arange(11) % 2
     expected = net(inputs).detach()
     expected[:, 2] += SHIFT[members]
@@ -152,8 +153,8 @@ def moved(path):
         (lambda p: (p.parent / "shape.py").write_text("print('other')"), "is not the one it was made for"),
         (lambda p: rewritten(p, lambda d: d["base"].update(file="../base.safetensors")), "beside it"),
         (lambda p: rewritten(p, lambda d: d["base"].update(file="/etc/hostname")), "beside it"),
-        (lambda p: rewritten(p, lambda d: d["base"].update(factory="os:getcwd", modules={})), "beside"),
-        (lambda p: rewritten(p, lambda d: d["base"].update(factory="antigravity:fly")), "beside"),
+        (lambda p: rewritten(p, lambda d: d["base"].update(factory="os:getcwd", modules={})), "os:getcwd"),
+        (lambda p: rewritten(p, lambda d: d["base"].update(factory="antigravity:fly")), "antigravity"),
         (lambda p: rewritten(p, lambda d: d["base"].update(modules={"../x.py": "0" * 64})), "beside it"),
         (lambda p: rewritten(p, lambda d: d.update(version=2)), "version"),
         (lambda p: rewritten(p, lambda d: d.update(surprise=1)), "surprise"),
@@ -164,7 +165,7 @@ def test_what_is_not_as_it_was_written_is_refused_before_anything_runs(written, 
     path = written()
     harm(path)
     with pytest.raises(ModelError, match=words) as refusal:
-        audit.load(path, device="cpu")
+        audit.load(path, device="cpu", factory=BUILD)
     assert not marker.exists()
     assert "\n" not in str(refusal.value)
 
@@ -182,19 +183,19 @@ def test_settings_that_fit_nothing_are_refused(written, harm, words):
     path = written()
     rewritten(path, harm)
     with pytest.raises(ModelError, match=words):
-        audit.load(path, device="cpu")
+        audit.load(path, device="cpu", factory=BUILD)
 
 
 def test_numbers_that_are_none_are_refused(written):
     path = written(tensors={"scale": torch.ones(3), "shift": torch.full((3,), torch.nan)})
     with pytest.raises(ModelError, match="finite"):
-        audit.load(path, device="cpu")
+        audit.load(path, device="cpu", factory=BUILD)
 
 
 def test_tensors_of_other_shapes_are_refused(written):
     path = written(tensors={"scale": torch.ones(2), "shift": torch.ones(3)})
     with pytest.raises(ModelError, match="of shapes"):
-        audit.load(path, device="cpu")
+        audit.load(path, device="cpu", factory=BUILD)
 
 
 def test_a_post_processor_around_a_post_processor_is_refused(written, tmp_path):
@@ -202,7 +203,7 @@ def test_a_post_processor_around_a_post_processor_is_refused(written, tmp_path):
     path.rename(tmp_path / "inner.safetensors")
     again = written(base={"file": "inner.safetensors", "sha256": digest(tmp_path / "inner.safetensors")})
     with pytest.raises(ModelError, match="another post-processor"):
-        audit.load(again, device="cpu")
+        audit.load(again, device="cpu", factory=BUILD)
 
 
 def test_a_link_out_of_the_folder_is_refused(written, tmp_path):
@@ -213,7 +214,7 @@ def test_a_link_out_of_the_folder_is_refused(written, tmp_path):
         (tmp_path / name).rename(inner / name)
     (inner / "base.safetensors").symlink_to(tmp_path / "base.safetensors")
     with pytest.raises(ModelError, match="link"):
-        audit.load(inner / path.name, device="cpu")
+        audit.load(inner / path.name, device="cpu", factory=BUILD)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_a_link_out_of_the_folder_is_refused(written, tmp_path):
 )
 def test_arguments_that_contradict_it_are_refused(written, arguments, words):
     with pytest.raises(ModelError, match=words):
-        audit.load(written(), device="cpu", **arguments)
+        audit.load(written(), device="cpu", **{"factory": BUILD} | arguments)
 
 
 def test_arguments_that_agree_are_fine(written):
@@ -238,7 +239,11 @@ def test_arguments_that_agree_are_fine(written):
     assert subject.name == "fair"
 
 
-def test_a_factory_of_an_installed_package_is_run_only_where_the_caller_names_it(written):
+def test_code_is_run_only_where_the_caller_names_it(written, marker):
+    path = written()
+    with pytest.raises(ModelError, match="factory='shape:build'"):
+        audit.load(path, device="cpu")
+    assert not marker.exists()
     path = written(base={"factory": "tests.loading.conftest:network", "modules": {}})
     with pytest.raises(ModelError, match="factory='tests"):
         audit.load(path, device="cpu")
@@ -265,16 +270,16 @@ def test_settings_that_say_what_cannot_be_are_refused_before_a_row_is_seen(writt
     settings = {"reader": json.loads(json.dumps(reader.plain())), "classes": 3, "favourable": 2}
     change(settings)
     with pytest.raises(ModelError):
-        audit.load(written(settings=settings))
+        audit.load(written(settings=settings), factory=BUILD)
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 1), (4,)])
 def test_tensors_of_another_shape_are_refused(written, shape):
     with pytest.raises(ModelError, match="shapes"):
-        audit.load(written({"scale": torch.ones(shape), "shift": torch.zeros(shape)}))
+        audit.load(written({"scale": torch.ones(shape), "shift": torch.zeros(shape)}), factory=BUILD)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.complex64, torch.float8_e4m3fn])
 def test_numbers_of_another_kind_are_refused(written, dtype):
     with pytest.raises(ModelError, match="Expected numbers of"):
-        audit.load(written({"scale": torch.ones(3).to(dtype), "shift": torch.zeros(3).to(dtype)}))
+        audit.load(written({"scale": torch.ones(3).to(dtype), "shift": torch.zeros(3).to(dtype)}), factory=BUILD)

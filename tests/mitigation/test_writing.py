@@ -58,13 +58,13 @@ def test_loaded_again_it_gives_the_same_bits(ready, tmp_path, method, attribute)
     assert torch.equal(origin.subject.predict(material.own.inputs), origin.subject.scores(material.own))
 
 
-def test_a_post_processor_needs_no_argument_wherever_its_folder_lies(ready, tmp_path):
+def test_a_post_processor_knows_its_base_wherever_its_folder_lies(ready, tmp_path):
     origin, material, bench = ready()
     name = write(origin, apply("thresholds", bench), tmp_path / "out")
     (tmp_path / "out").rename(tmp_path / "elsewhere")
     for source in ("toy_network.py", "toy_layers.py", "model.safetensors"):
         (tmp_path / source).unlink()
-    subject = audit.load(tmp_path / "elsewhere" / name, device="cpu")
+    subject = audit.load(tmp_path / "elsewhere" / name, device="cpu", factory="toy_network:build")
     assert subject.classes == ("no", "yes")
     assert len(subject.predict(material.wide.inputs)) == 700
 
@@ -77,7 +77,11 @@ def test_new_columns_may_not_be_attacked(ready, tmp_path):
     assert plan.data.immutable == ["debt", "sex"]
     data = subject_and_data(plan, tmp_path / "out")[1]
     assert [f.name for f in data.features if not f.mutable] == ["debt", "sex"]
-    assert plan.model.factory is None and plan.data.encoder == Path(tmp_path / "out" / "encoder.json")
+    assert (
+        plan.model.factory == "toy_network:build"
+        and plan.model.classes is None
+        and plan.data.encoder == Path(tmp_path / "out" / "encoder.json")
+    )
 
 
 def test_a_feature_that_is_there_is_read_where_it_stands(ready, biased, tmp_path):
@@ -113,7 +117,7 @@ def test_other_outputs_and_normalisation_are_inside(ready, biased, tmp_path):
     origin, material, bench = ready(model__output="probabilities", model__mean=[0.1], model__std=[1.5])
     remedy = apply("thresholds", bench)
     name = write(origin, remedy, tmp_path / "out")
-    subject = audit.load(tmp_path / "out" / name, device="cpu")
+    subject = audit.load(tmp_path / "out" / name, device="cpu", factory="toy_network:build")
     assert torch.equal(subject.scores(material.wide), around(origin.subject, remedy.model).scores(material.wide))
     moved = subject.scores(material.wide).log_softmax(1) - origin.subject.scores(material.own).log_softmax(1)
     shifts = (moved[:, 1] - moved[:, 0]).numpy()
