@@ -45,7 +45,7 @@ RATES = (
     "f1",
 )
 GROUPS = 50
-LINE = "{:<34}{:>12}{:>12}{:>14}{:>12}{:>14}"
+LINE = "{:<34}{:>12}{:>10}{:>16}{:>8}{:>10}"
 
 
 def rows(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
