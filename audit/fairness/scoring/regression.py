@@ -208,11 +208,17 @@ class Residuals:
         )
 
     def _variance(self, slope: Floats) -> Floats:
-        """(g,) variance of a function of the means, by its slope (5,) or (g, 5) (the delta method)."""
+        """(g,) variance of a function of the means, by its slope (5,) or (g, 5) (the delta method).
+
+        A few rows that happen to be alike show no spread, which is not the same as having none: they get that of all groups.
+        """
         slopes = np.broadcast_to(slope, self.mean.shape)
         n = divided(self.weight**2, self.squares)
         along = np.einsum("gi,gij,gj->g", slopes, self.moments, slopes)
-        return divided(divided(np.maximum(along, 0), self.weight**2) * n, n - 1, np.nan)
+        found = divided(divided(np.maximum(along, 0), self.weight**2) * n, n - 1, np.nan)
+        known = np.nan_to_num(found * n)
+        together = divided((known * n).sum(), n[known > 0].sum())
+        return np.where(found * n <= 1e-12 * together, divided(together, n), found)
 
     def _spread(self, place: list[int], groups: tuple[Hashable, ...]) -> Residuals:
         """The same rows under more groups."""

@@ -119,3 +119,15 @@ def test_identifiers_and_unknown_names_are_refused():
         Residuals.count(y, p, np.arange(100))
     with pytest.raises(DataError, match="did you mean 'r2'"):
         Residuals.count(y, p, np.arange(100) % 3).measure("r3")
+
+
+def test_two_rows_that_are_alike_are_not_certain():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=202)
+    answer = truth + rng.normal(size=202)
+    groups = np.array(["many"] * 200 + ["two"] * 2)
+    answer[-2:] = truth[-2:] + 1.5  # the same error twice
+    found = Residuals.count(truth, answer, groups)
+    two = found.measure("mean_error")["two"]
+    assert two.value == pytest.approx(1.5) and two.low < 0 < 3 < two.high
+    assert found.disparity("mean_error").low == 0
