@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from audit.errors import DataError
 from audit.fairness.counting.cube import Cube
+from audit.fairness.counting.reshaping import unclustered
 from audit.fairness.inference import intervals
 from audit.statistics import LEVEL, exact, undefined
 from reports.record import Estimate
@@ -66,8 +67,11 @@ def four_fifths(cube: Cube, favourable: bool = True) -> list[Adverse]:
     Args:
         cube: the counts.
         favourable: whether the positive class is what people want; if not, rates are of not getting it.
+
+    Raises:
+        DataError: the cube has clusters, whose rows are not independent.
     """
-    own = cube.proportions("selection_rate")
+    own = unclustered(cube, "the four-fifths rule").proportions("selection_rate")
     seen = np.flatnonzero(own.effective > 0)
     if len(seen) < 2:
         return []
@@ -107,8 +111,11 @@ def impact_ratios(cube: Cube, missing: Hashable = None, least: float = SMALL) ->
 
     Returns:
         The categories in the cube's order, and how many rows are of unknown category.
+
+    Raises:
+        DataError: the cube has clusters, whose rows are not independent.
     """
-    own, rows = cube.proportions("selection_rate"), cube.rows.sum((1, 2))
+    own, rows = unclustered(cube, "impact ratios").proportions("selection_rate"), cube.rows.sum((1, 2))
     unknown = np.array([group == missing or (isinstance(group, tuple) and missing in group) for group in cube.groups])
     counted = ~unknown & (rows > 0)
     share = rows / max(int(rows[counted].sum()), 1)

@@ -142,3 +142,10 @@ def test_equal_groups_are_called_below_and_significant_only_as_often_as_promised
 def test_scores_that_are_none_are_refused():
     with pytest.raises(DataError, match="scores"):
         above_median([0.1, np.nan], ["a", "b"])
+
+
+def test_repeated_people_are_refused():
+    cube = Cube.count([0, 1, 1, 0], [0, 1, 1, 0], ["a", "a", "b", "b"], clusters=[0, 0, 1, 1])
+    for measured in (four_fifths, impact_ratios):
+        with pytest.raises(DataError, match="clusters"):
+            measured(cube)
