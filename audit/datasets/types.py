@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -86,6 +87,7 @@ class Dataset:
         train: the split the model was trained on, where it was given.
         masks: for pictures, (n, height, width) bool, where people marked what the answer is about; None otherwise.
         smallest_group: rows below which no table may tell how many a group or an intersection has; 0: all may.
+        taken_cuts: `cuts` of the data set that these rows were taken from; None for a whole one.
     """
 
     inputs: Inputs
@@ -106,9 +108,19 @@ class Dataset:
     train: Dataset | None = None
     masks: Tensor | None = None
     smallest_group: int = 0
+    taken_cuts: Mapping[str, NDArray[np.float64] | None] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def cuts(self) -> Mapping[str, NDArray[np.float64] | None]:
+        """Where protected numbers of many values are cut into groups: as in the data set that these rows were taken from."""
+        from audit.fairness.attributes import quartiles
+
+        if self.taken_cuts is not None:
+            return self.taken_cuts
+        return {name: quartiles(values) for name, values in self.groups.items()}
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Dataset:
         """The data set of these rows, in this order; `train` stays whole."""
@@ -124,6 +136,7 @@ class Dataset:
             groups={name: values[index] for name, values in self.groups.items()},
             frame=None if self.frame is None else self.frame.iloc[index].reset_index(drop=True),
             masks=None if self.masks is None else self.masks[at],
+            taken_cuts=self.cuts,
         )
 
     def sample(self, n: int, rng: np.random.Generator) -> Dataset:

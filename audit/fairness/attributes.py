@@ -22,6 +22,7 @@ from audit.fairness.counting.suppression import hidden, lines
 if TYPE_CHECKING:
     from audit.datasets import Dataset
 
+    Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
 #: values of a number that are told apart; with more it is cut at this many quantiles
@@ -63,19 +64,21 @@ class Levels:
         return pd.Categorical.from_codes(self.code, categories=pd.Index(self.names, dtype=object))
 
 
-def levels(values: NDArray[Any], least: int = 1) -> Levels:
+def levels(values: NDArray[Any], least: int = 1, cuts: Floats | None = None) -> Levels:
     """Groups of an attribute.
 
     Args:
         values: (n,) as the data set has them; None or NaN where missing.
         least: rows below which groups are joined to one, "others"; what is too small even then counts nowhere.
+        cuts: where numbers are cut, as `quartiles` of more rows has it; None: as `quartiles` of these has it.
     """
-    missing = pd.isna(pd.Series(values, dtype=object)).to_numpy()
-    known = values[~missing]
-    numbers = all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in known)
-    if numbers and len(set(known)) > VALUES:
-        label, order = _cut(values, missing)
+    missing = _missing(values)
+    numbers = _numeric(values[~missing])
+    cuts = quartiles(values) if cuts is None else cuts
+    if cuts is not None and numbers:
+        label, order = _cut(values, missing, cuts)
     else:
+        known = values[~missing]
         # equal values are one group, as 1 and 1.0 are
         same: dict[Any, Any] = {}
         for _, value in dict.fromkeys((type(value), value) for value in known):
@@ -89,6 +92,15 @@ def levels(values: NDArray[Any], least: int = 1) -> Levels:
     names = [name for name in dict.fromkeys([*order, MISSING]) if count[name]]
     place = {name: i for i, name in enumerate(names)}
     return joined(Levels(np.array([place[name] for name in label], dtype=np.int64), tuple(names)), least)
+
+
+def quartiles(values: NDArray[Any]) -> Floats | None:
+    """Where an attribute is cut: the quartiles of numbers of many values; None where its values are told apart."""
+    known = values[~_missing(values)]
+    if not _numeric(known) or len(set(known)) <= VALUES:
+        return None
+    number = known.astype(np.float64)
+    return np.unique(np.quantile(number[np.isfinite(number)], np.linspace(0, 1, QUANTILES + 1)[1:-1]))
 
 
 def cross(parts: Sequence[Levels]) -> Levels:
@@ -114,7 +126,7 @@ def groups(data: Dataset, depth: int = 1, least: int = 1) -> dict[str, Levels]:
         depth: attributes crossed at most.
         least: see `levels`.
     """
-    return crossed(data.groups, depth, least, data.smallest_group)
+    return crossed(data.groups, depth, least, data.smallest_group, cuts=data.cuts)
 
 
 def crossed(
@@ -123,12 +135,17 @@ def crossed(
     least: int = 1,
     smallest: int = 0,
     part: NDArray[Any] | None = None,
+    cuts: Mapping[str, Floats | None] | None = None,
 ) -> dict[str, Levels]:
     """See `groups`; of columns (n,) by name, none of whose cells of fewer than `smallest` rows is told.
 
-    With `part` (n,), such as the split of each row, that holds for the cells of every part by itself.
+    With `part` (n,), such as the split of each row, that holds for the cells of every part by itself. `cuts` says where
+    numbers are cut; left out, as `quartiles` has it.
     """
-    single = {name: _withheld([levels(values)], smallest, part) for name, values in columns.items()}
+    places = cuts or {}
+    single = {
+        name: _withheld([levels(values, cuts=places.get(name))], smallest, part) for name, values in columns.items()
+    }
     found = dict(single)
     for size in range(2, min(depth, len(single)) + 1):
         for names in combinations(single, size):
@@ -149,7 +166,7 @@ def lacking(data: Dataset, least: int) -> str | None:
     """Why no protected attribute can be compared between groups; None where one can."""
     if not data.groups:
         return NO_GROUPS
-    if all(len(levels(values, least).names) < 2 for values in data.groups.values()):
+    if all(len(found.names) < 2 for found in groups(data, least=least).values()):
         return f"no protected attribute has two groups of {least} rows"
     return None
 
@@ -178,10 +195,17 @@ def _quoted(name: str) -> str:
     return f"'{name}'" if CROSS in name else name
 
 
-def _cut(values: NDArray[Any], missing: NDArray[np.bool_]) -> tuple[NDArray[Any], list[str]]:
-    """Numbers between their quantiles; the label of each row, and all labels in order."""
+def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray(pd.isna(pd.Series(values, dtype=object)).to_numpy())
+
+
+def _numeric(known: NDArray[Any]) -> bool:
+    return all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in known)
+
+
+def _cut(values: NDArray[Any], missing: NDArray[np.bool_], cuts: Floats) -> tuple[NDArray[Any], list[str]]:
+    """Numbers between the cuts; the label of each row, and all labels in order."""
     number = np.array([np.nan if gone else float(v) for v, gone in zip(values, missing, strict=True)])
-    cuts = np.unique(np.quantile(number[np.isfinite(number)], np.linspace(0, 1, QUANTILES + 1)[1:-1]))
     # as many digits as tell the cuts apart; 17 tell any two numbers apart
     digits = next(d for d in range(6, 18) if len({f"{cut:.{d}g}" for cut in cuts}) == len(cuts))
     ends = ["-inf", *(f"{cut:.{digits}g}" for cut in cuts), "inf"]

@@ -1,9 +1,12 @@
 from collections import Counter
 
 import numpy as np
+import torch
 
+from audit.datasets import Dataset
 from audit.fairness import Cube
-from audit.fairness.attributes import Levels, cross, crossed, group_name, levels
+from audit.fairness.attributes import Levels, cross, crossed, group_name, groups, levels
+from audit.subject import Modality
 
 
 def column(values):
@@ -136,3 +139,27 @@ def test_no_small_group_of_any_part_is_told():
                 assert sizes[sizes > 0].min() >= 5
                 assert sizes.sum() == (part == of).sum()
             assert not recovered(own["first x second"], own["first"], own["second"], 5)
+
+
+def test_a_sample_has_the_groups_of_the_whole():
+    rng = np.random.default_rng(0)
+    ages = column(rng.normal(40, 12, 2000).round(1).tolist())
+    data = Dataset(
+        inputs=torch.zeros(2000, 1),
+        labels=torch.zeros(2000, dtype=torch.int64),
+        classes=("no", "yes"),
+        modality=Modality.TABULAR,
+        groups={"age": ages},
+        label="y",
+        split="test",
+        source="-",
+        digest="0",
+    )
+    whole = groups(data)["age"]
+    rows = np.flatnonzero(np.asarray(ages, dtype=float) > 30)  # a sample whose own quartiles lie elsewhere
+    part = data.take(rows)
+    assert set(groups(part)["age"].names) <= set(whole.names)
+    named = np.array(whole.names)[whole.code]
+    assert (np.array(groups(part)["age"].names)[groups(part)["age"].code] == named[rows]).all()
+    assert groups(part.take(np.arange(50)))["age"].names == groups(data.take(rows[:50]))["age"].names
+    assert crossed({"age": ages[rows]})["age"].names != whole.names

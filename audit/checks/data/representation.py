@@ -126,7 +126,7 @@ def _cubes(parts: Mapping[str, Dataset], depth: int) -> dict[str, dict[str, Cube
     named = [name for name in first.groups if all(name in part.groups for part in parts.values())]
     columns = {name: np.concatenate([part.groups[name] for part in parts.values()]) for name in named}
     of = np.repeat(np.arange(len(parts)), [len(part) for part in parts.values()])
-    found = crossed(columns, depth, smallest=first.smallest_group, part=of)
+    found = crossed(columns, depth, smallest=first.smallest_group, part=of, cuts=first.cuts)
     out: dict[str, dict[str, Cube]] = {}
     start = 0
     for split, part in parts.items():
