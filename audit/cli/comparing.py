@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
+
+from audit.cli.speaking import EFFORTS
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
     from audit.plan import Plan
     from reports.record import Table
+
+
+def two_audits(changed: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of a command that changes a model and audits it before and after; `changed` ends its folder's name."""
+    options = (
+        click.option(
+            "--only", multiple=True, metavar="ID", help="Compare this check or section only; may be repeated."
+        ),
+        click.option(
+            "--out", type=click.Path(path_type=Path), help=f"Folder to write to.  [default: runs/NAME-{changed}]"
+        ),
+        click.option("--effort", type=click.Choice(EFFORTS), help="Work of the two audits.  [default: the plan's]"),
+        click.option("--device", help="auto, cpu, cuda, mps ...  [default: the plan's, else auto]"),
+        click.option(
+            "--seed", type=click.IntRange(min=0), help="Seed of every random draw.  [default: the plan's, else 0]"
+        ),
+        click.option("--policy", help="A shipped policy or a YAML file.  [default: the plan's, else default]"),
+        click.option(
+            "--trust-pickle", is_flag=True, help="Unpickle a checkpoint. It may run any code: only for files you trust."
+        ),
+    )
+
+    def dressed(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return dressed
 
 
 def merge(plan: Plan, section: str, options: dict[str, Any], only: tuple[str, ...]) -> Plan:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.cli.comparing import grid, merge
-from audit.cli.speaking import EFFORTS, console, say, show
+from audit.cli.comparing import grid, merge, two_audits
+from audit.cli.speaking import console, say, show
 
 if TYPE_CHECKING:
     from attacks.defence import Progress
@@ -25,15 +25,7 @@ if TYPE_CHECKING:
 @click.option("--averaging", type=click.FloatRange(0, 1, max_open=True), help="Decay of an average of the weights.")
 @click.option("--awp", type=click.FloatRange(0, 1, max_open=True), help="Adversarial weight perturbation, e.g. 0.005.")
 @click.option("--patience", type=click.IntRange(min=1), help="Epochs without a better one after which to stop.")
-@click.option("--only", multiple=True, metavar="ID", help="Compare this check or section only; may be repeated.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: runs/NAME-hardened]")
-@click.option("--effort", type=click.Choice(EFFORTS), help="Work of the two audits.  [default: the plan's]")
-@click.option("--device", help="auto, cpu, cuda, mps ...  [default: the plan's, else auto]")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of every random draw.  [default: the plan's, else 0]")
-@click.option("--policy", help="A shipped policy or a YAML file.  [default: the plan's, else default]")
-@click.option(
-    "--trust-pickle", is_flag=True, help="Unpickle a checkpoint. It may run any code: only for files you trust."
-)
+@two_audits("hardened")
 def harden(plan: Path, out: Path | None, trust_pickle: bool, only: tuple[str, ...], **options: Any) -> int:
     """Train the model of PLAN against an attack, and audit it before and after.
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.cli.comparing import grid, merge, shortened
-from audit.cli.speaking import EFFORTS, console, say, show
+from audit.cli.comparing import grid, merge, shortened, two_audits
+from audit.cli.speaking import console, say, show
 
 if TYPE_CHECKING:
     from audit.mitigation.remedy import Step
@@ -37,15 +37,7 @@ DEFINITIONS = ("demographic_parity", "equal_opportunity", "equalised_odds")
 @click.option(
     "--eps", type=click.FloatRange(min=0, min_open=True), help="Its budget.  [default: images 0.01, tables 0.1]"
 )
-@click.option("--only", multiple=True, metavar="ID", help="Compare this check or section only; may be repeated.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: runs/NAME-mitigated]")
-@click.option("--effort", type=click.Choice(EFFORTS), help="Work of the two audits.  [default: the plan's]")
-@click.option("--device", help="auto, cpu, cuda, mps ...  [default: the plan's, else auto]")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of every random draw.  [default: the plan's, else 0]")
-@click.option("--policy", help="A shipped policy or a YAML file.  [default: the plan's, else default]")
-@click.option(
-    "--trust-pickle", is_flag=True, help="Unpickle a checkpoint. It may run any code: only for files you trust."
-)
+@two_audits("mitigated")
 def mitigate(
     plan: Path, out: Path | None, trust_pickle: bool, only: tuple[str, ...], methods: tuple[str, ...], **options: Any
 ) -> int:

@@ -14,7 +14,7 @@ from audit.checks.fairness._bounded import drawn
 from audit.checks.fairness._groups import told, withheld
 from audit.errors import DataError
 from audit.fairness.attributes import NO_GROUPS, positive
-from audit.fairness.individuals.paired import holm, net, one_way, sign_flip
+from audit.fairness.individuals.paired import net, one_way, sign_flip
 from audit.subject import Modality
 from reports.record import Bar, Bars, Cell, Estimate, Measured, Table
 
@@ -103,7 +103,7 @@ class Counterfactual(Check):
         if not tests:
             return Measured(estimates=estimates, notes=tuple(notes))
         found = [self._group(one, group, len(tests), rng) for one, group in tests]
-        p_answers, p_scores = (holm([p[which] for _, _, p in found]) for which in (0, 1))
+        p_answers, p_scores = (statistics.holm([p[which] for _, _, p in found]) for which in (0, 1))
         lines: list[tuple[Cell, ...]] = []
         changed = "log_odds_effect" if data.modality is Modality.TEXT else "probability_effect"
         for one in compared:

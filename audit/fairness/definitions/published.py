@@ -14,7 +14,7 @@ from audit.errors import DataError, nearest
 from audit.fairness.counting.cube import Cube
 from audit.fairness.strata.mantel_haenszel import Pair
 from audit.fairness.strata.stratified import Strata
-from audit.statistics import LEVEL, undefined
+from audit.statistics import LEVEL, holm, undefined
 from reports.record import Estimate
 
 Floats = NDArray[np.float64]
@@ -192,13 +192,9 @@ def significant(p: Mapping[str, float | None], alpha: float = 1 - LEVEL) -> dict
         p: name -> p-value; None of what is undefined, which is in no family.
         alpha: probability that any of them is called a difference by chance.
     """
-    known = sorted((value, name) for name, value in p.items() if value is not None)
-    out = dict.fromkeys(p, False)
-    for at, (value, name) in enumerate(known):
-        if value * (len(known) - at) > alpha:
-            break
-        out[name] = True
-    return out
+    known = {name: value for name, value in p.items() if value is not None}
+    clear = dict(zip(known, holm(list(known.values())) <= alpha, strict=True))
+    return {name: bool(clear.get(name, False)) for name in p}
 
 
 def _largest(found: list[Distance]) -> Distance:

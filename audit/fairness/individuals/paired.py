@@ -105,15 +105,6 @@ def sign_flip(changes: ArrayLike, permutations: int, rng: np.random.Generator) -
     return (1 + reached) / (1 + permutations)
 
 
-def holm(p: ArrayLike) -> Floats:
-    """Holm's adjusted p-values (1979), in the order given."""
-    x = np.asarray(p, dtype=np.float64)
-    order = np.argsort(x, kind="stable")
-    out = np.empty(x.size)
-    out[order] = np.minimum(np.maximum.accumulate(x[order] * np.arange(x.size, 0, -1)), 1.0) if x.size else x
-    return out
-
-
 def one_way(favour: ArrayLike, permutations: int, rng: np.random.Generator) -> float:
     """P-value of answers changing one way: McNemar's where each pair turns or does not, else under random signs.
 

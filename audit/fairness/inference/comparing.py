@@ -32,7 +32,7 @@ class Decision(NamedTuple):
         outcome: FAIL, PASS or INSUFFICIENT.
         disparity: the disparity, with the interval that decides.
         p: family-wise p-value of "the disparity is within the margin"; None where there is nothing to compare.
-        groups: the pair that decides, the worse-off first; None likewise.
+        groups: the pair that decides, the one with the lower rate first, for a rate of errors with the higher; None likewise.
         reason: the conclusion in words.
     """
 

@@ -12,26 +12,10 @@ from sklearn.metrics import roc_auc_score
 from audit.checks.fairness.calibration import Calibration
 from audit.checks.fairness.thresholds import Thresholds
 from audit.datasets import Dataset
-from audit.subject import Modality, Subject, Task
+from audit.subject import Modality, Subject
+from tests.checks.fairness.known_people import judge
 
 N = 4_000
-
-
-def judge(scores: torch.Tensor, classes: tuple[str, ...]) -> Subject:
-    """A model that looks its scores up: an input is a row number."""
-    return Subject(
-        model=torch.nn.Identity(),
-        predict=lambda rows: scores[[int(row) for row in rows] if isinstance(rows, list) else rows[:, 0].long()],
-        task=Task.CLASSIFICATION,
-        modality=Modality.TABULAR,
-        classes=classes,
-        capabilities=frozenset(),
-        digest="0",
-        name="known",
-        source="-",
-        format="test",
-        device=torch.device("cpu"),
-    )
 
 
 def people(shift: float, noise: float = 0.0, texts: bool = False, n: int = N) -> tuple[Subject, Dataset]:

@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from audit import statistics
-from audit.fairness.individuals.paired import Answers, holm, mcnemar, net, one_way, sign_flip
+from audit.fairness.individuals.paired import Answers, mcnemar, net, one_way, sign_flip
+from audit.statistics import holm
 
 
 @pytest.mark.parametrize(("more", "fewer"), [(0, 0), (1, 0), (5, 5), (0, 6), (9, 2), (3, 20), (7, 8)])
