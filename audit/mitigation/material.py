@@ -85,7 +85,7 @@ def groups_of(data: Dataset, attribute: str, least: int = LEAST) -> Levels:
     """
     if not data.groups:
         raise DataError(f"Expected a protected attribute to mitigate for, found none: {NO_GROUPS}.")
-    names = [attribute] if attribute in data.groups else attribute.split(CROSS)
+    names = _names(data, attribute)
     for name in names:
         if name not in data.groups:
             raise DataError(f"Expected a protected attribute, found {name!r}{nearest(name, list(data.groups))}")

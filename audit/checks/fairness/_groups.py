@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.fairness import Cube
 from audit.fairness.attributes import groups, positive
@@ -25,10 +26,9 @@ def cubes(subject: Subject, data: Dataset, depth: int) -> dict[str, Cube]:
     }
 
 
-def largest(cube: Cube, most: int) -> list[int]:
-    """At most so many groups, those of most rows, in the cube's order."""
-    size = cube.rows.sum((1, 2))
-    return sorted(np.argsort(-size, kind="stable")[:most].tolist())
+def largest(size: NDArray[np.int64], most: int) -> list[int]:
+    """At most so many groups, those of most rows, in their order; `size` has the rows of each."""
+    return sorted(np.argsort(-size, kind="stable")[: max(most, 0)].tolist())
 
 
 def withheld(data: Dataset) -> tuple[str, ...]:

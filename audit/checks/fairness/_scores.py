@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from audit.checks.fairness._groups import largest
 from audit.fairness import Scores
 from audit.fairness.attributes import Levels, groups, positive
 
@@ -41,7 +42,7 @@ def histograms(subject: Subject, data: Dataset, depth: int, most: int) -> tuple[
     score, true = probabilities(subject, data)
     found, notes = dict[str, Scores](), list[str]()
     for name, level in groups(data, depth).items():
-        kept = _largest(level, most)
+        kept = _most(level, most)
         if len(kept.names) < len(level.names):
             notes.append(f"Of the {len(level.names):,} groups of {name}, the {most} largest are looked at.")
         rows = kept.code >= 0
@@ -51,11 +52,11 @@ def histograms(subject: Subject, data: Dataset, depth: int, most: int) -> tuple[
     return found, tuple(notes)
 
 
-def _largest(level: Levels, most: int) -> Levels:
+def _most(level: Levels, most: int) -> Levels:
     """The groups of most rows; rows of others count nowhere."""
     if len(level.names) <= most:
         return level
-    chosen = np.sort(np.argsort(-level.sizes(), kind="stable")[:most])
+    chosen = largest(level.sizes(), most)
     place = np.full(len(level.names) + 1, -1)  # the last one for rows that count nowhere
     place[chosen] = np.arange(most)
     return Levels(place[level.code], tuple(level.names[at] for at in chosen))

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from audit.check import Check, Effort
-from audit.checks.fairness._groups import withheld
+from audit.checks.fairness._groups import largest, withheld
 from audit.checks.fairness._scores import histograms
 from audit.fairness.attributes import NO_GROUPS, positive
 from audit.fairness.scoring import reliability
 from reports.record import Cell, Curves, Estimate, Measured, Point, Table
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from audit.datasets import Dataset
     from audit.fairness import Scores
     from audit.subject import Subject
@@ -80,14 +78,14 @@ class Calibration(Check):
         seed = int(rng.integers(2**31))
         for attribute, scores in found.items():
             of_groups = {name: scores.measure(name, seed) for name in MEASURES}
-            largest = {name: scores.disparity(name, seed=seed) for name in MEASURES}
+            farthest = {name: scores.disparity(name, seed=seed) for name in MEASURES}
             size = scores.rows.sum((1, 2))
-            for at in _largest(size, self.listed - len(rows)):
+            for at in largest(size, self.listed - len(rows)):
                 group = scores.groups[at]
                 rows.append((attribute, str(group), int(size[at]), *(of_groups[name][group] for name in MEASURES)))
                 estimates |= {f"{name}@{attribute}={group}": of_groups[name][group] for name in MEASURES}
-            apart.append((attribute, len(scores.groups), *largest.values()))
-            estimates |= {f"{name}_difference@{attribute}": difference for name, difference in largest.items()}
+            apart.append((attribute, len(scores.groups), *farthest.values()))
+            estimates |= {f"{name}_difference@{attribute}": difference for name, difference in farthest.items()}
             if attribute in data.groups and len(figures) < 2:
                 figures += self._figure(attribute, scores)
         return Measured(
@@ -125,7 +123,7 @@ class Calibration(Check):
     def _figure(self, attribute: str, scores: Scores) -> list[Curves]:
         """One reliability curve a group; none where all groups are small."""
         curves = reliability.curve(scores, self.bins)
-        drawn = [scores.groups[at] for at in _largest(scores.rows.sum((1, 2)), self.drawn)]
+        drawn = [scores.groups[at] for at in largest(scores.rows.sum((1, 2)), self.drawn)]
         points = [
             Point(x=round(float(x), 4), y=float(y), low=float(low), high=float(high), series=str(group))
             for group, curve in curves.items()
@@ -147,8 +145,3 @@ class Calibration(Check):
                 f"{self.smallest} rows.",
             )
         ]
-
-
-def _largest(size: NDArray[np.int64], most: int) -> list[int]:
-    """At most so many groups, those of most rows, in their order."""
-    return sorted(np.argsort(-size, kind="stable")[: max(most, 0)].tolist())

@@ -74,7 +74,7 @@ class Rates(Check):
             if many:
                 worst = {group: estimate for group, (_, estimate) in cube.worst("true_positive_rate").items()}
                 found |= dict(zip(CLASSWISE, (cube.macro("true_positive_rate"), worst), strict=True))
-            chosen = largest(cube, most)
+            chosen = largest(cube.rows.sum((1, 2)), most)
             if len(chosen) < len(cube.groups):
                 notes.append(
                     f"Of the {len(cube.groups):,} groups of {attribute}, the {len(chosen)} largest are listed."
